@@ -1,0 +1,142 @@
+// Pool: a process's segments and the allocator over them. The owner allocates blocks
+// here, grants leases on them to peers, and gets them back through each peer's return
+// ring. All bookkeeping is private memory; of what peers can write, only the cells of
+// return rings are read, and each is checked against the ledger (docs/ownership.md).
+//
+// A block lives while anything holds it: a Buffer of this process, or a lease. It is
+// free again when both are gone. Three states follow: allocated (Buffers only), in
+// flight or held (leases out).
+//
+// Thread-safe. Locks are private to the process and never held while waiting.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pannier/base/buffer.h"
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/shm/lease.h"
+
+namespace pannier {
+
+struct PoolOptions {
+  // Most bytes of segments that the pool may hold. 0: half of the memory that this
+  // process may use (the machine's, or the cgroup's limit where that is less), or
+  // PANNIER_POOL_QUOTA (bytes; suffixes K, M, G) where it is set.
+  uint64_t quota = 0;
+  // Most leases that one peer may hold at a time: its credit, and the capacity of its
+  // return ring. Rounded up to a power of two.
+  uint32_t leases_per_peer = 16384;
+  std::string name = "default";  // for messages and repr
+};
+
+struct PeerLeases {
+  std::string peer;
+  uint64_t leases = 0;
+  uint64_t bytes = 0;  // sum of the leased ranges
+};
+
+struct PoolStats {
+  uint64_t quota = 0;
+  uint64_t segments = 0;
+  uint64_t segment_bytes = 0;     // held from the system
+  uint64_t blocks = 0;            // allocated or leased
+  uint64_t used_bytes = 0;        // of those blocks, whole pages
+  uint64_t free_bytes = 0;        // segment_bytes - used_bytes
+  uint64_t high_water_bytes = 0;  // most used_bytes ever
+  uint64_t allocations = 0;       // since the start
+  uint64_t copied_bytes = 0;      // payload copied into blocks by sends, since the start
+  std::vector<PeerLeases> peers;  // one per open ledger row
+};
+
+// What a peer needs to map a segment. The descriptor stays the pool's.
+struct SegmentHandle {
+  uint32_t id = 0;
+  int fd = -1;
+  uint64_t size = 0;
+};
+
+// One row of the ledger: the leases of one peer. Made when a link is established,
+// closed when it ends. Thread-safe.
+class LeaseRow {
+ public:
+  virtual ~LeaseRow() = default;  // closes
+  LeaseRow(const LeaseRow&) = delete;
+  LeaseRow& operator=(const LeaseRow&) = delete;
+
+  // Grants the peer a lease on [data, data + size), which must lie inside one block
+  // that the caller holds (by a Buffer) during the call. Waits until `deadline` for
+  // credit. Errors: InvalidArgument (not in a block), PoolExhausted (no credit by the
+  // deadline; names the peer), ConnectionLost (row closed).
+  virtual StatusOr<LeaseDescriptor> Grant(const std::byte* data, size_t size, bool readonly,
+                                          Deadline deadline) = 0;
+  // Takes back a lease whose descriptor was never sent.
+  virtual void Revoke(const LeaseDescriptor& lease) = 0;
+  // The peer is gone: every lease of the row ends now. Idempotent.
+  virtual void Close() = 0;
+
+  // Collects what the peer handed back; the number of leases that came home. Errors:
+  // CorruptMessage if a cell names no lease of this row (the cell is dropped, the row
+  // stays usable; the connection should be closed).
+  virtual StatusOr<size_t> Drain() = 0;
+
+  virtual uint64_t leases() const = 0;   // out now, as far as drained
+  virtual uint32_t credit() const = 0;   // most that may be out
+  virtual int ring_fd() const = 0;       // the return ring's memfd, for the peer; the row's
+  virtual const std::string& peer() const = 0;
+
+ protected:
+  LeaseRow() = default;
+};
+
+class Pool {
+ public:
+  static StatusOr<std::shared_ptr<Pool>> Create(const PoolOptions& options = {});
+  // The pool that the process's connections use unless told otherwise. Made on first
+  // use, never destroyed; in a forked child, a new one.
+  static std::shared_ptr<Pool> Default();
+
+  virtual ~Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // A writable block of at least `size` bytes as a Buffer of exactly `size` bytes,
+  // page-aligned, contents unspecified. If the quota is reached, collects what peers
+  // handed back and waits for more until `deadline`. Errors: PoolExhausted, naming the
+  // peers that hold most; kSystem (memory or descriptors of the machine are used up);
+  // Forked.
+  virtual StatusOr<Buffer> Allocate(size_t size, Deadline deadline = Deadline::Now()) = 0;
+  // Allocate and copy: counted in copied_bytes.
+  virtual StatusOr<Buffer> Copy(ByteSpan bytes, Deadline deadline = Deadline::Now()) = 0;
+
+  // True if [data, data + size) lies inside one allocated block of this pool.
+  virtual bool Contains(const std::byte* data, size_t size) const = 0;
+
+  // Opens a ledger row for a peer. `alive` is asked, seldom and under no lock, when the
+  // pool waits for memory or counts: false means that the peer is gone, and the row is
+  // closed. It must not call back into the pool.
+  virtual StatusOr<std::unique_ptr<LeaseRow>> OpenRow(std::string peer,
+                                                      std::function<bool()> alive) = 0;
+
+  // The segment that a lease names. Errors: InvalidArgument if there is none.
+  virtual StatusOr<SegmentHandle> Segment(uint32_t id) const = 0;
+
+  // Collects the return rings of all rows.
+  virtual void DrainReturns() = 0;
+  // Gives segments without a used block back to the system; the bytes given back.
+  virtual uint64_t Trim() = 0;
+  // Drains, drops the rows of peers that are gone, and counts.
+  virtual PoolStats Stats() = 0;
+  // Checks every invariant of allocator and ledger (docs/ownership.md), for tests.
+  virtual Status Audit() = 0;
+
+ protected:
+  Pool() = default;
+};
+
+}  // namespace pannier

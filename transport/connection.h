@@ -1,0 +1,156 @@
+// Connection: two processes that completed the handshake on an endpoint. Messages
+// arrive whole and in order, each exactly once or not at all; what a peer sent before
+// it died or closed is still received.
+//
+// Endpoints are ZeroMQ's: ipc://PATH, tcp://HOST:PORT, inproc://NAME.
+//
+// Thread-safe: any threads may send and receive on one connection at the same time. Of
+// the threads that wait, one watches the sockets for all (docs/threading.md); pannier
+// starts no thread of its own. A connection that nobody waits on is not served: its
+// peer's messages queue, up to the window.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/shm/pool.h"
+#include "pannier/transport/message.h"
+
+namespace pannier {
+
+struct TransportOptions {
+  // Where sent buffers are copied to and leased from. Null: Pool::Default().
+  std::shared_ptr<Pool> pool;
+  // Buffers shorter than this travel inside the frame, unless they lie in the pool.
+  uint64_t inline_threshold = 16 << 10;
+  // Offer every received buffer read-only: nothing is mapped copy-on-write, and a
+  // hand-back needs no system call.
+  bool readonly = false;
+  // False: never try for a link; buffers travel in frames.
+  bool link = true;
+  // tcp:// is neither encrypted nor authenticated: listening on it is refused unless
+  // this is set.
+  bool insecure = false;
+  // Most bytes of one incoming message outside of leases: stream, envelope, buffers in
+  // the frame. The peer learns it in the handshake and fails its Send with kLimit.
+  uint64_t max_message_bytes = uint64_t{4} << 30;
+  // How long a peer may take over its part of the handshake.
+  absl::Duration handshake_timeout = absl::Seconds(10);
+  // Asked when a wait is interrupted by a signal, and at least each 100 ms: true ends
+  // the wait with kInterrupted. Called on the waiting thread, under no lock.
+  std::function<bool()> interrupted;
+};
+
+struct ConnectionInfo {
+  std::string endpoint;
+  std::string peer;            // "pid 4242 at ipc:///tmp/x", for messages
+  std::string carrier;         // of the stream: "zmq"
+  bool link = false;           // buffers travel by lease
+  std::string no_link_reason;  // why not, if not
+  bool same_user = false;      // attested by SO_PEERCRED on the link, not claimed
+  pid_t pid = 0;               // likewise; 0 without a link
+  uint16_t version = 0;        // of the wire format, agreed
+};
+
+struct ConnectionStats {
+  uint64_t messages_sent = 0;
+  uint64_t messages_received = 0;
+  uint64_t stream_bytes_sent = 0;
+  uint64_t stream_bytes_received = 0;
+  uint64_t leased_bytes_sent = 0;      // by lease, copied or not
+  uint64_t leased_bytes_received = 0;
+  uint64_t inline_bytes_sent = 0;      // buffers inside frames
+  uint64_t inline_bytes_received = 0;
+  uint64_t copied_bytes = 0;           // payload bytes that this side copied, either way
+};
+
+class Connection {
+ public:
+  // Connects and completes the handshake; the listener may start later, until
+  // `deadline`. Errors: InvalidArgument (endpoint), DeadlineExceeded (naming what was
+  // waited for), Refused (version, limits), ConnectionLost, Interrupted, kSystem.
+  static StatusOr<std::shared_ptr<Connection>> Connect(const std::string& endpoint,
+                                                       const TransportOptions& options,
+                                                       Deadline deadline);
+
+  virtual ~Connection() = default;  // closes
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Sends. On any error nothing was sent, no lease is out, and (but for ConnectionLost,
+  // Closed, Forked) the connection goes on. Errors: PoolExhausted, DeadlineExceeded
+  // (the peer's window is full), Limit, ConnectionLost, Closed, Interrupted, Forked.
+  virtual Status Send(const OutgoingMessage& message, Deadline deadline) = 0;
+
+  // The next message. Errors: DeadlineExceeded, ConnectionLost (the peer closed or died,
+  // and everything it sent was received), CorruptMessage (the connection is closed),
+  // kSystem (a segment could not be mapped; that message is lost, the connection goes
+  // on), Closed, Interrupted, Forked.
+  virtual StatusOr<Message> Receive(Deadline deadline) = 0;
+
+  // True if Receive would return at once, be it with an error. Waits until `deadline`.
+  virtual StatusOr<bool> Poll(Deadline deadline) = 0;
+
+  // A descriptor for poll(2), select, epoll and asyncio: readable when Receive may have
+  // something to do. May be readable for nothing: Poll(Deadline::Now()) tells. Lives
+  // until Close; the connection's.
+  virtual StatusOr<int> fd() = 0;
+
+  // Ends the connection; the peer receives what was sent before. Leases that the peer
+  // holds stay good, as do received buffers that live. Idempotent, any thread.
+  virtual void Close() = 0;
+  virtual bool closed() const = 0;
+
+  virtual const ConnectionInfo& info() const = 0;
+  virtual ConnectionStats Stats() const = 0;
+  virtual const std::shared_ptr<Pool>& pool() const = 0;
+
+ protected:
+  Connection() = default;
+};
+
+// The listening side of an endpoint.
+class Listener {
+ public:
+  // Errors: InvalidArgument (endpoint; tcp without `insecure`), kSystem with
+  // EADDRINUSE if a live listener holds the endpoint. A stale ipc socket file is
+  // replaced. tcp://HOST:0 or :* takes a free port: see endpoint().
+  static StatusOr<std::shared_ptr<Listener>> Listen(const std::string& endpoint,
+                                                    const TransportOptions& options);
+
+  virtual ~Listener() = default;  // closes
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // The next connection. Errors: DeadlineExceeded, Closed, Interrupted, Forked.
+  virtual StatusOr<std::shared_ptr<Connection>> Accept(Deadline deadline) = 0;
+
+  // What a server waits for: the next thing to happen on any connection of this
+  // listener. Do not mix with Accept or with Receive on its connections.
+  struct Event {
+    enum class Kind : uint8_t { kAccepted, kMessage, kEnded };
+    Kind kind = Kind::kEnded;
+    std::shared_ptr<Connection> connection;
+    Message message;  // kMessage
+    Status status;    // kEnded: why
+  };
+  virtual StatusOr<Event> Next(Deadline deadline) = 0;
+  // Makes a Next or Accept that waits return Interrupted, once. Any thread; also from a
+  // signal handler.
+  virtual void Wake() = 0;
+
+  // Stops listening; accepted connections go on. Idempotent.
+  virtual void Close() = 0;
+  virtual const std::string& endpoint() const = 0;  // as bound, with the port
+
+ protected:
+  Listener() = default;
+};
+
+}  // namespace pannier

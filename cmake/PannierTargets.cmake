@@ -24,7 +24,9 @@ if(PANNIER_SANITIZE)
 endif()
 
 # pannier_library(FOLDER SOURCES ... HEADERS ... [DEPENDS ...] [PRIVATE_DEPENDS ...])
-# makes pannier_FOLDER, alias pannier::FOLDER. HEADERS are the public ones, installed.
+# makes pannier_FOLDER, alias pannier::FOLDER. HEADERS are the public ones: installed,
+# and compiled one by one by tests/install. PannierInstall.cmake exports what is in the
+# global property PANNIER_LAYERS, lowest layer first.
 function(pannier_library folder)
   cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   set(target pannier_${folder})
@@ -38,10 +40,14 @@ function(pannier_library folder)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ARG_DEPENDS}
     PRIVATE $<BUILD_INTERFACE:pannier_flags> ${ARG_PRIVATE_DEPENDS})
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${folder})
-  install(TARGETS ${target} EXPORT pannierTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${folder} PANNIER_HEADERS "${ARG_HEADERS}")
+  set_property(GLOBAL APPEND PROPERTY PANNIER_LAYERS ${folder})
+  install(TARGETS ${target} EXPORT pannierTargets COMPONENT development
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   foreach(header IN LISTS ARG_HEADERS)
-    install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pannier/${folder})
+    get_filename_component(subfolder "${header}" DIRECTORY)
+    install(FILES ${header} COMPONENT development
+            DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pannier/${folder}/${subfolder})
   endforeach()
 endfunction()
 
@@ -58,13 +64,30 @@ function(pannier_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
 endfunction()
 
-# pannier_fuzzer(NAME SOURCES ... DEPENDS ...): a libFuzzer program, when asked for.
+# pannier_fuzzer(NAME SOURCES ... DEPENDS ... [CORPUS folder]): a libFuzzer program, when
+# asked for; part of the target `fuzzers`. CORPUS holds seed inputs, one a file.
 function(pannier_fuzzer name)
   if(NOT PANNIER_BUILD_FUZZERS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPENDS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} pannier_flags)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)
+  endif()
+  add_dependencies(fuzzers ${name})
+  if(ARG_CORPUS)
+    get_filename_component(ARG_CORPUS "${ARG_CORPUS}" ABSOLUTE)
+  endif()
+  set_property(GLOBAL APPEND_STRING PROPERTY PANNIER_FUZZERS "$<TARGET_FILE:${name}> ${ARG_CORPUS}\n")
+endfunction()
+
+# Writes fuzzers.txt, a line per fuzzer: its program and its corpus, for the script that runs them.
+function(pannier_list_fuzzers)
+  get_property(fuzzers GLOBAL PROPERTY PANNIER_FUZZERS)
+  if(PANNIER_BUILD_FUZZERS)
+    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/fuzzers.txt" CONTENT "${fuzzers}")
+  endif()
 endfunction()

@@ -1,0 +1,41 @@
+# Installs the built library under WORK_DIR, builds consumer/ against that copy (WAY is
+# cmake: find_package; or pkgconfig: the bare compiler) and runs what came out.
+cmake_minimum_required(VERSION 3.25)
+set(prefix "${WORK_DIR}/prefix")
+set(consumer "${CMAKE_CURRENT_LIST_DIR}/consumer")
+file(REMOVE_RECURSE "${WORK_DIR}")
+file(MAKE_DIRECTORY "${WORK_DIR}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY "${WORK_DIR}" RESULT_VARIABLE result
+                  OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGN " " command)
+    message(FATAL_ERROR "failed (${result}): ${command}\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+run("${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${prefix}" --component development)
+
+if(WAY STREQUAL "cmake")
+  run("${CMAKE_COMMAND}" -S "${consumer}" -B build -G Ninja "-DCMAKE_PREFIX_PATH=${prefix}"
+      "-DCMAKE_CXX_COMPILER=${CXX}" "-DWANTED_VERSION=${VERSION}")
+  run("${CMAKE_COMMAND}" --build build)
+  set(programs "${WORK_DIR}/build")
+else()
+  # The copy is moved first: pannier.pc must not name the place where it was installed.
+  file(RENAME "${prefix}" "${prefix}-moved")
+  set(ENV{PKG_CONFIG_PATH} "${prefix}-moved/${LIBDIR}/pkgconfig")
+  run(pkg-config --exact-version=${VERSION} pannier)
+  run(pkg-config --cflags --libs pannier)
+  separate_arguments(flags UNIX_COMMAND "${output}")
+  file(GLOB sources "${consumer}/*.cc")
+  foreach(source IN LISTS sources)
+    get_filename_component(program "${source}" NAME_WE)
+    run("${CXX}" -std=c++20 -Wall -Wextra -Werror "${source}" -o ${program} ${flags})
+  endforeach()
+  set(programs "${WORK_DIR}")
+endif()
+
+run("${programs}/version" "${VERSION}")

@@ -54,6 +54,11 @@ class Import {
   // Hands a lease back unopened.
   virtual void HandBack(const LeaseDescriptor& lease) = 0;
 
+  // Keeps `object` until the Import and every Buffer made of it are gone: the transport
+  // ties the link's socket to it, whose end tells the owner that nothing is held here
+  // any more. Dropped on the thread that drops the last of them.
+  virtual void KeepAlive(std::shared_ptr<void> object) = 0;
+
   virtual ImportStats Stats() const = 0;
 
  protected:

@@ -123,6 +123,11 @@ class Pool {
   virtual StatusOr<std::unique_ptr<LeaseRow>> OpenRow(std::string peer,
                                                       std::function<bool()> alive) = 0;
 
+  // Takes over the row of a connection that was closed in good order while leases are
+  // out: the row is closed when they are home or when its `alive` says no, whichever
+  // comes first; looked at when the pool drains.
+  virtual void Adopt(std::unique_ptr<LeaseRow> row) = 0;
+
   // The segment that a lease names. Errors: InvalidArgument if there is none.
   virtual StatusOr<SegmentHandle> Segment(uint32_t id) const = 0;
 

@@ -1,0 +1,91 @@
+// From a pickle stream, protocols 0 to 5, to Values. Nothing is executed or imported: what a
+// stream would call becomes a value that says so. What _pickle refuses is refused, and what
+// it accepts is accepted, but for the list in docs/codec.md, "Deviations".
+//
+// The stream is untrusted: every length is checked before it is used, nothing is allocated
+// for a length that the stream only declares, work and memory are linear in its size, and
+// nesting costs no C++ stack.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "pannier/base/buffer.h"
+#include "pannier/base/status.h"
+#include "pannier/codec/document.h"
+
+namespace pannier::codec {
+
+// What becomes of Python 2's 8-bit strings (STRING, BINSTRING, SHORT_BINSTRING).
+enum class Str8Encoding : uint8_t {
+  kAscii,   // Str; the default, as in Python
+  kLatin1,  // Str
+  kUtf8,    // Str
+  kBytes,   // Bytes
+  kKeep,    // Str8, so that the stream can be written again
+};
+// What to do with bytes that the encoding does not have.
+enum class Str8Errors : uint8_t { kStrict, kIgnore, kReplace, kSurrogateEscape };
+
+// 0 stands for the default in each.
+struct DecodeLimits {
+  uint64_t stream_bytes = 0;  // default: none
+  uint64_t opcodes = 0;       // default: none; a stream has no more than bytes
+  uint64_t objects = 0;       // values with an identity; default: 2^32 - 2
+  uint64_t memo_entries = 0;  // default: none; there are no more than opcodes
+  uint64_t arena_bytes = 0;   // default: none; linear in the stream, see docs/codec.md
+  uint64_t depth = 0;         // nesting of the result; default: none
+  // Elements looked at in comparing dict keys and set elements beyond the first look;
+  // default: 64 for each byte of the stream, and at least 2^20.
+  uint64_t comparisons = 0;
+};
+
+struct DecodeOptions {
+  // For NEXT_BUFFER, in order. The Document takes a reference of each one used. Unset: the
+  // stream may not ask for any.
+  std::optional<std::span<const Buffer>> buffers;
+  Str8Encoding encoding = Str8Encoding::kAscii;
+  Str8Errors errors = Str8Errors::kStrict;
+  // Names of Python 2's modules become those of Python 3 in streams of protocols 0 to 2.
+  bool fix_imports = true;
+  DecodeLimits limits;
+  // Kept by the Document, so that `stream` need not outlive it. `stream` must lie in it.
+  Buffer stream_owner;
+};
+
+struct DecodeResult {
+  size_t consumed = 0;      // bytes up to and with STOP; what follows was not looked at
+  size_t buffers_used = 0;  // of DecodeOptions::buffers
+  uint8_t protocol = 0;     // of the last PROTO
+};
+
+// Decodes one pickle at the start of `stream`, which must outlive the Document (see
+// Document). Errors: Unpickling, with byte offset, opcode and reason; Limit.
+StatusOr<Document> Decode(ByteSpan stream, const DecodeOptions& options = {});
+
+// A decoder that is used again and again: its stack and memo stay warm.
+// Not thread-safe.
+class Decoder {
+ public:
+  Decoder();
+  ~Decoder();
+  Decoder(Decoder&&) noexcept;
+  Decoder& operator=(Decoder&&) noexcept;
+
+  // Clears `*document` and decodes into its memory. On error the Document is empty.
+  StatusOr<DecodeResult> Decode(ByteSpan stream, const DecodeOptions& options, Document* document);
+
+  // The next pickle of one Pickler that dumped several times: the memo of the calls before
+  // is kept, `*document` is added to, and its root replaced. REQUIRES: the same Document as
+  // in the call before, which has not been cleared; the earlier streams still there.
+  StatusOr<DecodeResult> DecodeNext(ByteSpan stream, const DecodeOptions& options,
+                                    Document* document);
+
+ private:
+  struct Scratch;
+  std::unique_ptr<Scratch> scratch_;
+};
+
+}  // namespace pannier::codec

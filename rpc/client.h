@@ -1,0 +1,118 @@
+// Client: calls methods of a Server over one connection.
+//
+// Thread-safe: any threads may call at the same time. Replies are matched by call id. Of the
+// threads that wait for replies one receives for all and passes that duty on when its own
+// has come (docs/threading.md); a client starts no thread. A call that was started and that
+// nobody waits for makes no progress on this side: see Dispatch and fd.
+//
+// When the connection ends, every call in flight fails at once with the reason
+// (ConnectionLost if the peer died), and so does each later call.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/rpc/raw.h"
+#include "pannier/rpc/remote_error.h"
+#include "pannier/transport/connection.h"
+
+namespace pannier {
+
+namespace internal {
+class ClientCore;
+struct CallState;
+}  // namespace internal
+
+struct ClientOptions {
+  TransportOptions transport;
+  absl::Duration connect_timeout = absl::Seconds(10);
+};
+
+// A call that was sent. Movable; thread-compatible; may outlive its Client, with whose end
+// it fails. Dropping it abandons the call: a late reply is discarded and its buffers are
+// handed back.
+class PendingCall {
+ public:
+  PendingCall() = default;
+  PendingCall(PendingCall&&) noexcept = default;
+  PendingCall& operator=(PendingCall&& other) noexcept;
+  ~PendingCall();
+
+  // Waits for the reply until `deadline` or the call's own, whichever is earlier; receives
+  // for all calls of the client meanwhile. Errors: that of the far side, with its
+  // RemoteFailure; DeadlineExceeded and Interrupted (the call is still pending, and Wait may
+  // be called again, unless it was the call's own deadline that passed); ConnectionLost,
+  // Closed, CorruptMessage, Forked; InvalidArgument if the result was taken before.
+  StatusOr<RawResult> Wait(Deadline deadline = Deadline::Never());
+  // True if Wait would return at once. Receives nothing.
+  bool Done() const;
+  // Tells the server that nobody wants the result, if that can be said without waiting, and
+  // ends the call with kCancelled here.
+  void Cancel();
+  // Calls `done` when the call is done, on the thread that received the reply, in
+  // Dispatch or in some Wait, under no lock; at once if it is done already. At most one.
+  // `done` must not block; it may call Wait, which returns at once.
+  void OnDone(std::function<void()> done);
+
+ private:
+  friend class Client;
+  PendingCall(std::shared_ptr<internal::ClientCore> core,
+              std::shared_ptr<internal::CallState> state)
+      : core_(std::move(core)), state_(std::move(state)) {}
+  void Abandon();
+
+  std::shared_ptr<internal::ClientCore> core_;
+  std::shared_ptr<internal::CallState> state_;
+};
+
+class Client {
+ public:
+  // Errors: those of Connection::Connect.
+  static StatusOr<std::shared_ptr<Client>> Connect(const std::string& endpoint,
+                                                   const ClientOptions& options = {});
+  ~Client();  // Close
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Calls `method` and waits for its result until `deadline`, which is also the call's, so
+  // the server is told. Errors: those of StartRaw and PendingCall::Wait; with Interrupted
+  // or DeadlineExceeded the call is abandoned.
+  StatusOr<RawResult> CallRaw(std::string_view method, const RawArgs& args,
+                              Deadline deadline = Deadline::Never());
+
+  // Sends a call and returns without waiting for its result. `deadline` is the call's: it
+  // bounds the sending too. Errors: those of Connection::Send; InvalidArgument (method name
+  // empty or longer than 1,024 bytes).
+  StatusOr<PendingCall> StartRaw(std::string_view method, const RawArgs& args,
+                                 Deadline deadline = Deadline::Never());
+
+  // Receives replies until none is there to take, waiting for the first until `deadline`, and
+  // completes their calls; also those whose deadline has passed. For event loops: poll fd(),
+  // then Dispatch(). Does nothing while another thread waits for replies, as that one
+  // receives them. Errors: what ended the connection, when nothing is left to receive;
+  // Interrupted.
+  Status Dispatch(Deadline deadline = Deadline::Now());
+  // Readable when Dispatch may have something to do. The connection's; lives until Close.
+  StatusOr<int> fd();
+
+  // Ends the connection. Calls in flight fail with kClosed. Idempotent, any thread.
+  void Close();
+  // OK while calls can be made, else what ended the connection.
+  Status status() const;
+  const ConnectionInfo& info() const;
+  ConnectionStats Stats() const;
+  const std::shared_ptr<Pool>& pool() const;
+
+ private:
+  explicit Client(std::shared_ptr<internal::ClientCore> core) : core_(std::move(core)) {}
+
+  std::shared_ptr<internal::ClientCore> core_;
+};
+
+}  // namespace pannier

@@ -43,7 +43,9 @@ inline bool RangeInside(uint64_t offset, uint64_t length, uint64_t size) {
 }
 
 // value rounded up to a multiple of `unit`, a power of two. REQUIRES: no overflow.
-constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) & ~(unit - 1); }
+constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) & ~(unit - 1);
+}
 
 // Reads little-endian fields in sequence. After a read past the end every further
 // read fails too and ok() is false: read all, then check once. Borrows the bytes.
@@ -52,8 +54,7 @@ class ByteReader {
   explicit ByteReader(ByteSpan bytes) : bytes_(bytes) {}
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  T Read() {
+  requires std::is_trivially_copyable_v<T> T Read() {
     T value{};
     const ByteSpan raw = ReadSpan(sizeof(T));
     if (!raw.empty()) std::memcpy(&value, raw.data(), sizeof(T));
@@ -84,10 +85,8 @@ class ByteWriter {
  public:
   explicit ByteWriter(std::string* out) : out_(out) {}
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  void Write(T value) {
-    out_->append(reinterpret_cast<const char*>(&value), sizeof(T));
-  }
+  requires std::is_trivially_copyable_v<T>
+  void Write(T value) { out_->append(reinterpret_cast<const char*>(&value), sizeof(T)); }
   void WriteSpan(ByteSpan bytes) { out_->append(AsText(bytes)); }
 
  private:

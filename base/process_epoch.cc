@@ -10,7 +10,9 @@ namespace {
 std::atomic<uint32_t> g_epoch{0};
 
 // Relaxed suffices: the child has one thread, and it runs this before anything else.
-void CountFork() { g_epoch.store(g_epoch.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+void CountFork() {
+  g_epoch.store(g_epoch.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
 
 [[maybe_unused]] const int g_registered = pthread_atfork(nullptr, nullptr, CountFork);
 

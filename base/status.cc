@@ -62,8 +62,9 @@ Status MakeError(ErrorKind kind, std::string_view message) {
 }
 
 Status SystemError(int error_number, std::string_view what) {
-  Status status = MakeError(ErrorKind::kSystem, absl::StrCat(ToAbsl(what), ": ", strerror(error_number),
-                                                             " (errno ", error_number, ")"));
+  Status status = MakeError(
+      ErrorKind::kSystem,
+      absl::StrCat(ToAbsl(what), ": ", strerror(error_number), " (errno ", error_number, ")"));
   status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error_number)));
   return status;
 }

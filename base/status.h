@@ -73,11 +73,11 @@ inline std::string_view FromAbsl(absl::string_view text) { return {text.data(), 
 #define PANNIER_CONCAT(a, b) PANNIER_CONCAT_INNER(a, b)
 
 // Returns the Status of `expr` from the current function unless it is OK.
-#define PANNIER_RETURN_IF_ERROR(expr)                            \
-  do {                                                           \
+#define PANNIER_RETURN_IF_ERROR(expr)                                     \
+  do {                                                                    \
     if (::absl::Status pannier_status_ = (expr); !pannier_status_.ok()) { \
-      return pannier_status_;                                    \
-    }                                                            \
+      return pannier_status_;                                             \
+    }                                                                     \
   } while (0)
 
 // `lhs` = the value of the StatusOr `expr`, or returns its Status.

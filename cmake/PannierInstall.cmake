@@ -6,21 +6,24 @@ include(CMakePackageConfigHelpers)
 pannier_list_fuzzers()
 get_property(layers GLOBAL PROPERTY PANNIER_LAYERS)
 
-# pannier::pannier: all of C++, behind <pannier/pannier.h>.
+# pannier::pannier: all of C++. The umbrella header <pannier/pannier.h> comes with it, and
+# with pannier::rpc, the highest layer.
 add_library(pannier_pannier INTERFACE)
 add_library(pannier::pannier ALIAS pannier_pannier)
 set_target_properties(pannier_pannier PROPERTIES EXPORT_NAME pannier)
 set(tree "${PROJECT_BINARY_DIR}/include/umbrella")
 file(MAKE_DIRECTORY "${tree}/pannier")
-file(CREATE_LINK "${CMAKE_CURRENT_LIST_DIR}/pannier.h" "${tree}/pannier/pannier.h" SYMBOLIC)
+file(CREATE_LINK "${PROJECT_SOURCE_DIR}/rpc/pannier.h" "${tree}/pannier/pannier.h" SYMBOLIC)
 target_include_directories(pannier_pannier INTERFACE
   $<BUILD_INTERFACE:${tree}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+if(TARGET pannier_rpc)
+  target_include_directories(pannier_rpc PUBLIC $<BUILD_INTERFACE:${tree}>)
+endif()
 foreach(layer IN LISTS layers)
   target_link_libraries(pannier_pannier INTERFACE pannier::${layer})
 endforeach()
 install(TARGETS pannier_pannier EXPORT pannierTargets COMPONENT development)
-install(FILES "${CMAKE_CURRENT_LIST_DIR}/pannier.h" COMPONENT development
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pannier)
+install(FILES rpc/pannier.h COMPONENT development DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pannier)
 
 # find_package(pannier CONFIG)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pannier)

@@ -65,7 +65,7 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
   set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
 else()
   file(RELATIVE_PATH pc_prefix "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
-  set(pc_prefix "\${pcfiledir}/${pc_prefix}")
+  string(REGEX REPLACE "/$" "" pc_prefix "\${pcfiledir}/${pc_prefix}")
 endif()
 configure_file(cmake/pannier.pc.in "${PROJECT_BINARY_DIR}/package/pannier.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/package/pannier.pc" COMPONENT development

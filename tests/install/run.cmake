@@ -30,6 +30,14 @@ else()
   run(pkg-config --exact-version=${VERSION} pannier)
   run(pkg-config --cflags --libs pannier)
   separate_arguments(flags UNIX_COMMAND "${output}")
+
+  # All that is installed, in one file: an installed header includes no header that is not.
+  file(GLOB_RECURSE headers RELATIVE "${prefix}-moved/include" "${prefix}-moved/include/*.h")
+  list(TRANSFORM headers REPLACE "(.+)" "#include <\\1>")
+  list(JOIN headers "\n" includes)
+  file(WRITE "${WORK_DIR}/all_headers.cc" "${includes}\n")
+  run("${CXX}" -std=c++20 -Wall -Wextra -Werror -fsyntax-only all_headers.cc ${flags})
+
   file(GLOB sources "${consumer}/*.cc")
   foreach(source IN LISTS sources)
     get_filename_component(program "${source}" NAME_WE)

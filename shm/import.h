@@ -9,7 +9,8 @@
 // is handed back. A writable lease whose pages are already offered writable (the same
 // block sent twice) gets a private mapping of its own, so that no two Buffers alias.
 //
-// Thread-safe. Lives as long as the connection or any Buffer made of it.
+// Thread-safe. Lives as long as the connection or any Buffer made of it. In a forked
+// child Buffers stay readable, nothing is handed back, and operations fail with Forked.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ namespace pannier {
 
 struct ImportStats {
   uint64_t segments = 0;
-  uint64_t mapped_bytes = 0;   // addresses, both mappings
-  uint64_t held = 0;           // leases with a live Buffer
+  uint64_t mapped_bytes = 0;  // addresses, both mappings
+  uint64_t held = 0;          // leases with a live Buffer
   uint64_t held_bytes = 0;
 };
 
@@ -44,14 +45,18 @@ class Import {
   // (number used already, seal missing, size false).
   virtual Status AddSegment(uint32_t id, int fd, uint64_t size) = 0;
   virtual bool HasSegment(uint32_t id) const = 0;
+  // The peer gave the segment back to its system. Buffers in it stay valid; its memory is
+  // free when the last of them is gone. Errors: CorruptMessage (unknown number).
+  virtual Status RemoveSegment(uint32_t id) = 0;
 
   // The bytes of a lease as a Buffer whose end hands it back. `writable` offers the
   // copy-on-write mapping and is honoured only if the descriptor is not read-only.
-  // Errors: CorruptMessage (unknown segment, range outside, slot outside the ring,
-  // generation 0: nothing is handed back), kSystem (mapping failed: the lease is
+  // Errors: CorruptMessage (unknown segment, range outside, slot outside the ring or held
+  // by a live Buffer, generation 0: nothing is handed back), kSystem (mapping failed: the lease is
   // handed back and the connection may go on).
   virtual StatusOr<Buffer> Open(const LeaseDescriptor& lease, bool writable) = 0;
-  // Hands a lease back unopened.
+  // Hands a lease back unopened. A descriptor that names no possible lease, or one whose
+  // Buffer lives, is ignored: Open refuses it.
   virtual void HandBack(const LeaseDescriptor& lease) = 0;
 
   // Keeps `object` until the Import and every Buffer made of it are gone: the transport

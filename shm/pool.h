@@ -7,7 +7,9 @@
 // free again when both are gone. Three states follow: allocated (Buffers only), in
 // flight or held (leases out).
 //
-// Thread-safe. Locks are private to the process and never held while waiting.
+// Thread-safe. Locks are private to the process and never held while waiting. In a forked
+// child Buffers stay readable, releasing anything does nothing, and every operation
+// fails with Forked (those without a Status do nothing).
 #pragma once
 
 #include <cstddef>
@@ -54,7 +56,8 @@ struct PoolStats {
   std::vector<PeerLeases> peers;  // one per open ledger row
 };
 
-// What a peer needs to map a segment. The descriptor stays the pool's.
+// What a peer needs to map a segment. The descriptor stays the pool's, and is open as
+// long as the caller holds a Buffer that lies in the segment.
 struct SegmentHandle {
   uint32_t id = 0;
   int fd = -1;
@@ -72,7 +75,7 @@ class LeaseRow {
   // Grants the peer a lease on [data, data + size), which must lie inside one block
   // that the caller holds (by a Buffer) during the call. Waits until `deadline` for
   // credit. Errors: InvalidArgument (not in a block), PoolExhausted (no credit by the
-  // deadline; names the peer), ConnectionLost (row closed).
+  // deadline; names the peer), ConnectionLost (row closed), Forked.
   virtual StatusOr<LeaseDescriptor> Grant(const std::byte* data, size_t size, bool readonly,
                                           Deadline deadline) = 0;
   // Takes back a lease whose descriptor was never sent.
@@ -85,9 +88,9 @@ class LeaseRow {
   // stays usable; the connection should be closed).
   virtual StatusOr<size_t> Drain() = 0;
 
-  virtual uint64_t leases() const = 0;   // out now, as far as drained
-  virtual uint32_t credit() const = 0;   // most that may be out
-  virtual int ring_fd() const = 0;       // the return ring's memfd, for the peer; the row's
+  virtual uint64_t leases() const = 0;  // out now, as far as drained
+  virtual uint32_t credit() const = 0;  // most that may be out
+  virtual int ring_fd() const = 0;      // the return ring's memfd, for the peer; the row's
   virtual const std::string& peer() const = 0;
 
  protected:
@@ -117,9 +120,11 @@ class Pool {
   // True if [data, data + size) lies inside one allocated block of this pool.
   virtual bool Contains(const std::byte* data, size_t size) const = 0;
 
-  // Opens a ledger row for a peer. `alive` is asked, seldom and under no lock, when the
-  // pool waits for memory or counts: false means that the peer is gone, and the row is
-  // closed. It must not call back into the pool.
+  // Opens a ledger row for a peer. `alive` (may be empty) is asked, seldom and under no
+  // lock, when the pool waits for memory or counts: false means that the peer is gone, and
+  // the row is closed. It must not call back into the pool. A call of it may still run on
+  // another thread when LeaseRow::Close returns, so it must share what it looks at; if
+  // it owned what owns the row, neither would ever be freed.
   virtual StatusOr<std::unique_ptr<LeaseRow>> OpenRow(std::string peer,
                                                       std::function<bool()> alive) = 0;
 
@@ -128,7 +133,15 @@ class Pool {
   // comes first; looked at when the pool drains.
   virtual void Adopt(std::unique_ptr<LeaseRow> row) = 0;
 
-  // The segment that a lease names. Errors: InvalidArgument if there is none.
+  // How many leases are out on the block that contains `data`, as far as drained: this
+  // drains first. Errors: InvalidArgument (no block of this pool); Forked.
+  virtual StatusOr<uint64_t> Leases(const std::byte* data) = 0;
+  // Waits until no lease is out on that block. The caller holds a Buffer of it. Errors: as
+  // Leases, and DeadlineExceeded.
+  virtual Status WaitHome(const std::byte* data, Deadline deadline) = 0;
+
+  // The segment that a lease names. Errors: InvalidArgument if there is none (any more:
+  // peers to whom it was announced should be told).
   virtual StatusOr<SegmentHandle> Segment(uint32_t id) const = 0;
 
   // Collects the return rings of all rows.

@@ -1,0 +1,166 @@
+// The one implementation of Pool and LeaseRow: allocator and ledger under one mutex, the
+// segments they speak of, and the rows whose return rings feed the ledger.
+//
+// The allocator and the ledger know blocks by (segment, pages); addresses are found from
+// them, and they from addresses, in two functions here (AddressOf, Locate): what users see
+// need not be the mapping that the pool keeps.
+//
+// Its life: referenced by the users' shared_ptr, by each row's handle, and, as long as any
+// block is used, by itself.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pannier/base/process_epoch.h"
+#include "pannier/shm/ledger.h"
+#include "pannier/shm/mapping.h"
+#include "pannier/shm/page_allocator.h"
+#include "pannier/shm/pool.h"
+#include "pannier/shm/return_ring.h"
+#include "pannier/shm/unique_fd.h"
+
+namespace pannier {
+
+class PoolCore;
+
+// Keeps the user's reference to one block. Stands in the pool's slab, by BlockId, and is
+// used again with it.
+class BlockOwner final : public BufferOwner {
+ public:
+  void Start(PoolCore* pool, BlockId block) {
+    pool_ = pool;
+    block_ = block;
+    ResetRefs();
+  }
+
+ private:
+  void Dispose() noexcept override;
+  PoolCore* pool_ = nullptr;  // lives: it holds itself while the block is used
+  BlockId block_ = kNoBlock;
+};
+
+struct PoolSegment {
+  uint32_t id = 0;
+  uint64_t size = 0;
+  UniqueFd fd;
+  Mapping mapping;  // shared, permanent
+};
+
+// A row: shared by its handle and by whoever walks over the rows.
+struct RowState {
+  RowState(std::string peer_name, std::function<bool()> is_alive, uint32_t capacity, UniqueFd fd,
+           Mapping ring_memory);
+
+  const std::string peer;
+  const std::function<bool()> alive;
+  const UniqueFd ring_fd;
+  const Mapping ring_mapping;
+
+  // Guarded by the pool's mutex.
+  LedgerRow leases;
+  ReturnRingConsumer ring;
+  Status corrupt;  // what a drain found; the next LeaseRow::Drain reports it
+  bool closed = false;
+  bool adopted = false;  // has no handle: to be closed as soon as no lease is out
+};
+
+class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore> {
+ public:
+  // `broken` not OK: every operation that can fail fails with it.
+  PoolCore(const PoolOptions& options, uint64_t quota, Status broken);
+  ~PoolCore() override;
+
+  StatusOr<Buffer> Allocate(size_t size, Deadline deadline) override;
+  StatusOr<Buffer> Copy(ByteSpan bytes, Deadline deadline) override;
+  bool Contains(const std::byte* data, size_t size) const override;
+  StatusOr<std::unique_ptr<LeaseRow>> OpenRow(std::string peer,
+                                              std::function<bool()> alive) override;
+  void Adopt(std::unique_ptr<LeaseRow> row) override;
+  StatusOr<uint64_t> Leases(const std::byte* data) override;
+  Status WaitHome(const std::byte* data, Deadline deadline) override;
+  StatusOr<SegmentHandle> Segment(uint32_t id) const override;
+  void DrainReturns() override;
+  uint64_t Trim() override;
+  PoolStats Stats() override;
+  Status Audit() override;
+
+  // For BlockOwner and the rows' handles.
+  void DropUser(BlockId block) noexcept;
+  StatusOr<LeaseDescriptor> Grant(RowState* row, const std::byte* data, size_t size, bool readonly,
+                                  Deadline deadline);
+  void Revoke(RowState* row, const LeaseDescriptor& lease);
+  void Close(RowState* row);
+  void AdoptRow(RowState* row);
+  StatusOr<size_t> Drain(RowState* row);
+  uint64_t LeasesOut(const RowState& row) const;
+
+ private:
+  // Where an address lies.
+  struct Place {
+    BlockId block;
+    uint32_t segment;
+    uint64_t offset;  // in the segment
+  };
+  static constexpr size_t kOwnersPerChunk = 256;
+
+  Status Usable() const;
+
+  // With mutex_ held.
+  std::byte* AddressOf(BlockId block) const;
+  std::optional<Place> Locate(const std::byte* data, size_t size) const;
+  std::optional<Place> LocateAt(const std::byte* data, size_t size) const;
+  std::optional<Buffer> TakeBlock(uint64_t pages, size_t size);
+  BlockOwner* OwnerOf(BlockId block);
+  // The block is nobody's any more. The result is the pool's hold on itself, if this was
+  // its last block: to be dropped after the mutex is unlocked, unless the caller has
+  // a reference of its own.
+  std::shared_ptr<PoolCore> FreeBlock(BlockId block);
+  size_t DrainRow(RowState* row);
+  void DrainAllRows();
+  void CloseRow(RowState* row);
+  PoolSegment RemoveSegment(uint32_t id);
+  std::string DescribeUse() const;
+
+  // Without it.
+  StatusOr<std::optional<Buffer>> Grow(uint64_t pages, size_t size);
+  StatusOr<PoolSegment> MakeSegment(uint64_t bytes) const;
+  // Asks `alive` of each row, or of the adopted ones alone; the number of rows closed.
+  size_t CloseDeadRows(bool adopted_only = false);
+
+  // Constant.
+  const uint32_t epoch_ = ProcessEpoch();
+  const uint64_t page_;  // bytes
+  const uint64_t quota_;
+  const uint32_t credit_;
+  const std::string name_;
+  const Status broken_;
+
+  // Held while a segment is made, so that threads that need one at the same time do not
+  // make one each. Taken before mutex_.
+  std::mutex growth_mutex_;
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  PageAllocator allocator_;
+  Ledger ledger_;
+  std::map<uint32_t, PoolSegment> segments_;
+  std::map<const std::byte*, const PoolSegment*> by_address_;
+  std::vector<std::unique_ptr<BlockOwner[]>> owners_;  // by BlockId, in chunks
+  std::vector<std::shared_ptr<RowState>> rows_;        // the open ones
+  std::shared_ptr<PoolCore> self_;                     // set while a block is used
+  uint32_t next_segment_ = 1;
+  uint64_t segment_bytes_ = 0;
+  uint64_t high_water_pages_ = 0;
+  uint64_t allocations_ = 0;
+
+  // Counts alone; relaxed, as nothing is read because of it.
+  std::atomic<uint64_t> copied_bytes_{0};
+};
+
+}  // namespace pannier

@@ -28,7 +28,8 @@ test: build/packages-test.stamp .venv/test.stamp
 bench: build/packages-bench.stamp .venv/bench.stamp
 	@$(CONFIGURE) -DPANNIER_BUILD_BENCH=ON -DPANNIER_BUILD_EXAMPLES=ON >/dev/null
 	@cmake --build $(BUILD)
-	.venv/bin/python bench/run.py --build $(BUILD)
+	@for program in $(BUILD)/bench/*_bench; do $$program || exit 1; done
+	.venv/bin/python bench/echo.py
 
 format: build/packages-format.stamp
 	git ls-files '*.h' '*.cc' | xargs clang-format-14 -i

@@ -30,6 +30,7 @@ bench: build/packages-bench.stamp .venv/bench.stamp
 	@cmake --build $(BUILD)
 	@for program in $(BUILD)/bench/*_bench; do $$program || exit 1; done
 	.venv/bin/python bench/echo.py
+	.venv/bin/python bench/plot.py
 
 format: build/packages-format.stamp
 	git ls-files '*.h' '*.cc' | xargs clang-format-14 -i

@@ -1,0 +1,186 @@
+"""Round trips of an array between two Python processes: pannier and its peers, in one run.
+
+Prints medians with the fastest and the slowest of all rounds. Within a group the rows take
+turns, round by round, so that what else the machine does falls on all alike. `--json` prints
+all times instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from carriers import Echo, PannierEcho, PipeEcho, ZmqEcho
+
+MIB = 2**20
+WARM_UP = 3  # rounds
+SMALL = (1, "a")
+
+
+@dataclasses.dataclass
+class Row:
+    name: str
+    size: str
+    trip: Callable[[], object]
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclasses.dataclass
+class Ratio:
+    name: str
+    value: float
+    most: float  # the target
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.most
+
+
+def time_rows(rows: Sequence[Row], rounds: int) -> None:
+    """Rounds in which each row has one turn; the first few do not count."""
+    for turn in range(WARM_UP + rounds):
+        for row in rows:
+            start = time.perf_counter()
+            answer = row.trip()
+            seconds = time.perf_counter() - start
+            del answer
+            if turn >= WARM_UP:
+                row.seconds.append(seconds)
+
+
+def expect(answer: object, array: np.ndarray) -> None:
+    if not np.array_equal(answer, array):
+        raise RuntimeError("an echo came back changed")
+
+
+def bench(rounds: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]]:
+    import pannier
+
+    array = np.random.default_rng(1).random(size * MIB // 8)
+    target = np.empty_like(array)
+    with contextlib.ExitStack() as stack:
+        pipe, zmq = stack.enter_context(PipeEcho()), stack.enter_context(ZmqEcho())
+        lease = stack.enter_context(PannierEcho())
+        echoes: list[Echo] = [pipe, zmq, lease]
+        text = f"{size} MiB"
+
+        def row(echo: Echo, name: str, sent: object, size: str) -> Row:
+            return Row(f"{echo.name}{name}", size, lambda: echo.trip(sent))
+
+        for echo in echoes:
+            expect(echo.trip(array), array)
+        memcpy = Row("one copy, warm (np.copyto)", text, lambda: np.copyto(target, array))
+        large = [row(pipe, "", array, text), row(zmq, "", array, text)]
+        large += [row(lease, ", copied each way", array, text), memcpy]
+        before = pannier.pool().stats().copied_bytes
+        time_rows(large, rounds)
+        copied = {large[2].name: pannier.pool().stats().copied_bytes - before}
+
+        # An echo is told once which array to answer with; so these take turns in two connections.
+        ready = []
+        for mebibytes in (1, size, 4 * size):
+            echo = stack.enter_context(PannierEcho())
+            sent = pannier.empty(mebibytes * MIB // 8, np.float64)
+            sent[:] = 1.0
+            echo.ready_made(sent.size)
+            expect(echo.trip(sent), np.arange(sent.size))
+            ready.append(row(echo, ", from pannier.empty", sent, f"{mebibytes} MiB"))
+        before = pannier.pool().stats().copied_bytes
+        time_rows(ready, 10 * rounds)
+        copied[ready[0].name] = pannier.pool().stats().copied_bytes - before
+
+        small = [row(echo, "", SMALL, str(SMALL)) for echo in echoes]
+        for each in small:
+            time_rows([each], 100 * rounds)  # not in turns: a sleeping process wakes slowly
+
+    ratios = [
+        Ratio(f"{text}: pannier, copied each way / Pipe", large[2].median / large[0].median, 0.1),
+        Ratio(f"{text}: pannier, copied each way / pyzmq", large[2].median / large[1].median, 1 / 3),
+        Ratio(
+            f"pannier.empty: {ready[2].size} / {ready[0].size}",
+            ready[2].median / ready[0].median,
+            1.5,
+        ),
+    ]
+    return large + ready + small, ratios, copied
+
+
+def machine() -> dict[str, object]:
+    return {
+        "processors": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def show(rows: Sequence[Row], ratios: Sequence[Ratio]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
+    facts = machine()
+    table = Table(title="Round trips, Python to Python and back, microseconds", title_justify="left")
+    for header in ("way", "what", "median", "min", "max", "rounds"):
+        table.add_column(header, justify="left" if header in ("way", "what") else "right")
+    for row in rows:
+        times = (f"{1e6 * each:,.1f}" for each in (row.median, min(row.seconds), max(row.seconds)))
+        table.add_row(row.name, row.size, *times, str(len(row.seconds)))
+    console.print(table)
+    table = Table(title="Ratios of medians", title_justify="left")
+    for header in ("ratio", "measured", "target", ""):
+        table.add_column(header, justify="left" if header in ("ratio", "") else "right")
+    for ratio in ratios:
+        said = "met" if ratio.met else "[bold red]missed[/]"
+        table.add_row(ratio.name, f"{ratio.value:.3f}", f"≤ {ratio.most:.3f}", said)
+    console.print(table)
+    console.print(
+        f"{facts['processors']} processors, load {facts['load']:.1f}, Python {facts['python']}, NumPy "
+        f"{facts['numpy']}. The machine is noisy: read ratios, not times.\nThe arrays are float64, and "
+        "no process reads what it received; the medians hold what it takes to carry them.",
+        style="dim",
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="per row (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=64, metavar="MIB", help="of the array (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all times as JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
+    options = parser.parse_args()
+    rows, ratios, copied = bench(options.rounds, options.size)
+    if options.json:
+        answer = {
+            "machine": machine(),
+            "rows": [{"way": row.name, "what": row.size, "seconds": row.seconds} for row in rows],
+            "ratios": [dataclasses.asdict(ratio) | {"met": ratio.met} for ratio in ratios],
+            "copied_bytes": copied,
+        }
+        json.dump(answer, sys.stdout, indent=1)
+        print()
+    else:
+        show(rows, ratios)
+    return int(options.check and not all(ratio.met for ratio in ratios))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

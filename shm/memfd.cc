@@ -9,16 +9,23 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "pannier/shm/machine_memory.h"
 
 namespace pannier {
 namespace {
 
-// A signal makes fallocate undo what it did in that call. In pieces, a process that gets
-// signals often (a profiler's, say) still comes to the end.
+// A signal makes fallocate undo what it did in that call: in pieces, a process that gets
+// signals often (a profiler's, say) still comes to the end. And others take memory at the
+// same time, so that what is left is looked at before each piece.
 constexpr uint64_t kBackAtOnce = uint64_t{16} << 20;
 
 Status Back(int fd, uint64_t size) {
   for (uint64_t done = 0; done < size;) {
+    const uint64_t available = AvailableMemory();
+    if (size - done > available) {
+      return SystemError(ENOMEM, absl::StrCat("cannot back ", size, " bytes of shared memory: ",
+                                              done, " are, ", available, " more are available"));
+    }
     const uint64_t piece = std::min(kBackAtOnce, size - done);
     if (::fallocate(fd, 0, static_cast<off_t>(done), static_cast<off_t>(piece)) == 0) {
       done += piece;

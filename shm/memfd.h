@@ -13,8 +13,9 @@ namespace pannier {
 // The system's page size.
 uint64_t PageBytes();
 
-// A memfd of `size` bytes, all backed: a machine without memory is an error here, not a
-// SIGBUS later. `name` shows in /proc, no more. Errors: kSystem.
+// A memfd of `size` bytes, all backed: a machine without memory is an error here, neither
+// a SIGBUS later nor a kill by the kernel now. `name` shows in /proc, no more. Errors:
+// kSystem (ENOMEM also when AvailableMemory() says so).
 StatusOr<UniqueFd> CreateMemfd(const std::string& name, uint64_t size);
 
 // To be called once the owner has mapped the file: it cannot change in size, nor be

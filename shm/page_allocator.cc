@@ -124,8 +124,12 @@ BlockId PageAllocator::TakeRecent(uint64_t pages) {
   return kNoBlock;
 }
 
-// The first block of the first non-empty class all of whose blocks are long enough.
+// The first block of its own class if that is long enough; else of the next non-empty class,
+// where all blocks are.
 BlockId PageAllocator::TakeFromLists(uint64_t pages) {
+  const Class own = ClassOf(pages);
+  const BlockId fit = heads_[own.row][own.column];
+  if (fit != kNoBlock && nodes_[fit].pages >= pages) return UseFront(fit, pages);
   const int log = std::bit_width(pages) - 1;
   const uint64_t class_width = log >= kSubBits ? uint64_t{1} << (log - kSubBits) : 1;
   auto [row, column] = ClassOf(pages + class_width - 1);

@@ -1,18 +1,14 @@
 #include "pannier/shm/sizing.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
-#include <limits>
-#include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "pannier/base/bytes.h"
+#include "pannier/shm/machine_memory.h"
 
 namespace pannier {
 namespace {
@@ -21,43 +17,6 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kFirstSegment = 4 * kMiB;
 constexpr uint64_t kLargestSegment = 256 * kMiB;
 constexpr uint64_t kOwnSegmentUnit = 2 * kMiB;
-constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The least limit from the cgroup `path` up to the root of the hierarchy at `root`.
-uint64_t LimitUpwards(const std::string& root, std::string path, const std::string& file) {
-  uint64_t least = kUnlimited;
-  for (;;) {
-    const auto limit = ParseCgroupLimit(ReadFile(absl::StrCat(root, path, "/", file)));
-    if (limit) least = std::min(least, *limit);
-    const size_t slash = path.rfind('/');
-    if (path.empty() || slash == std::string::npos) return least;
-    path.resize(slash);
-  }
-}
-
-// /proc/self/cgroup has lines "id:controllers:path"; version 2 has no controllers.
-uint64_t CgroupLimit() {
-  uint64_t least = kUnlimited;
-  for (const absl::string_view line : absl::StrSplit(ReadFile("/proc/self/cgroup"), '\n')) {
-    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (parts.size() != 3) continue;
-    if (parts[1].empty()) {
-      least = std::min(least, LimitUpwards("/sys/fs/cgroup", parts[2], "memory.max"));
-    } else if (parts[1] == "memory") {
-      least =
-          std::min(least, LimitUpwards("/sys/fs/cgroup/memory", parts[2], "memory.limit_in_bytes"));
-    }
-  }
-  return least;
-}
-
 }  // namespace
 
 std::optional<uint64_t> ParseByteCount(std::string_view text) {
@@ -78,21 +37,9 @@ std::optional<uint64_t> ParseByteCount(std::string_view text) {
   return CheckedMul(number, unit);
 }
 
-std::optional<uint64_t> ParseCgroupLimit(const std::string& text) {
-  uint64_t limit = 0;
-  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(text), &limit)) return std::nullopt;
-  return limit;
-}
-
-uint64_t HalfOfMemory() {
-  const auto pages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
-  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  return std::max(std::min(pages * page, CgroupLimit()) / 2, kFirstSegment);
-}
-
 StatusOr<uint64_t> DefaultQuota() {
   const char* variable = std::getenv("PANNIER_POOL_QUOTA");
-  if (variable == nullptr) return HalfOfMemory();
+  if (variable == nullptr) return std::max(UsableMemory() / 2, kFirstSegment);
   const auto quota = ParseByteCount(variable);
   if (quota) return *quota;
   return MakeError(ErrorKind::kInvalidArgument,

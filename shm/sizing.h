@@ -14,11 +14,7 @@ namespace pannier {
 // not one, is 0, or is past 64 bits.
 std::optional<uint64_t> ParseByteCount(std::string_view text);
 
-// Half of the memory that this process may use: the machine's, or the limit of its cgroup
-// (version 2, else 1) where that is less.
-uint64_t HalfOfMemory();
-
-// PANNIER_POOL_QUOTA where it is set, else HalfOfMemory(). Errors: InvalidArgument (the
+// PANNIER_POOL_QUOTA where it is set, else half of UsableMemory(). Errors: InvalidArgument (the
 // variable is no byte count).
 StatusOr<uint64_t> DefaultQuota();
 
@@ -26,8 +22,5 @@ StatusOr<uint64_t> DefaultQuota();
 // holds `held` bytes and may hold `quota`: docs/shm_layout.md, "Segment". 0 if there is no
 // room for it. A multiple of `page_bytes`.
 uint64_t NextSegmentBytes(uint64_t need, uint64_t held, uint64_t quota, uint64_t page_bytes);
-
-// The smallest memory limit among the texts of a cgroup's limit files; for tests.
-std::optional<uint64_t> ParseCgroupLimit(const std::string& text);
 
 }  // namespace pannier

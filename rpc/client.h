@@ -96,7 +96,8 @@ class Client {
   // completes their calls; also those whose deadline has passed. For event loops: poll fd(),
   // then Dispatch(). Does nothing while another thread waits for replies, as that one
   // receives them. Errors: what ended the connection, when nothing is left to receive;
-  // Interrupted.
+  // Interrupted; kSystem (a message could not be opened, and all
+  // calls in flight failed with that).
   Status Dispatch(Deadline deadline = Deadline::Now());
   // Readable when Dispatch may have something to do. The connection's; lives until Close.
   StatusOr<int> fd();

@@ -15,13 +15,13 @@ struct RemoteFailure {
   ErrorKind kind = ErrorKind::kRemote;
   // Type of what was raised: ("builtins", "ValueError"); of a C++ exception, its C++ name and
   // an empty module; of a Status, ("pannier", the kind's name) or ("absl", the code's name).
-  std::string module;
-  std::string qualname;
-  std::string message;
-  std::string traceback;  // text, or empty
+  std::string module = {};
+  std::string qualname = {};
+  std::string message = {};
+  std::string traceback = {};  // text, or empty
   // A pickle of the exception itself, all in band, or empty. Never looked at by C++; whoever
   // unpickles it decides by his own policy whether its globals may be used.
-  std::string exception;
+  std::string exception = {};
 };
 
 // The Status of `failure`, of its kind, with the message "context: qualname: message". The

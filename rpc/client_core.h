@@ -1,0 +1,105 @@
+// ClientCore: what a Client and its PendingCalls share: the connection, the calls in flight,
+// and the duty of receiving.
+//
+// Of the threads that wait, one has the duty: it receives replies for all calls. The others
+// sleep, each on a condition variable of its own, and are woken when their call is done or
+// the duty is free. Who leaves passes the duty on to one that waits (docs/threading.md).
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/rpc/envelope.h"
+#include "pannier/rpc/raw.h"
+#include "pannier/transport/connection.h"
+
+namespace pannier::internal {
+
+// A thread that waits while another has the duty.
+struct CallWaiter {
+  std::condition_variable wake;
+};
+
+// One call. Constant but for what the core's mutex guards.
+struct CallState {
+  CallState(uint64_t call_id, std::string_view name, Deadline until)
+      : id(call_id), method(name), deadline(until) {}
+  const uint64_t id;
+  const std::string method;
+  const Deadline deadline;
+
+  // Guarded by ClientCore::mutex_.
+  bool done = false;
+  std::optional<StatusOr<RawResult>> result;  // from done until taken
+  CallWaiter* waiter = nullptr;               // who sleeps for this call
+  std::function<void()> on_done;
+};
+
+class ClientCore {
+ public:
+  // `options` are those of the connection.
+  ClientCore(std::shared_ptr<Connection> connection, const TransportOptions& options);
+
+  // See Client and PendingCall for what these mean.
+  StatusOr<std::shared_ptr<CallState>> Start(std::string_view method, const RawArgs& args,
+                                             Deadline deadline);
+  StatusOr<RawResult> Wait(CallState& call, Deadline deadline);
+  bool Done(const CallState& call) const;
+  void OnDone(CallState& call, std::function<void()> done);
+  // Ends the call, if it is in flight, with kCancelled; `tell` says so to the server too.
+  void Abandon(CallState& call, bool tell);
+  Status Dispatch(Deadline deadline);
+  void Close();
+  Status status() const;
+
+  Connection& connection() const { return *connection_; }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  using Callbacks = std::vector<std::function<void()>>;
+
+  Status CheckUsable() const;
+  Status SendRequest(const CallState& call, const RawArgs& args);
+
+  // With the duty taken: receives one message and completes its call. Releases the lock
+  // meanwhile. Errors: those of the wait itself (DeadlineExceeded, Interrupted); kSystem,
+  // which has failed all calls. What ends the connection ends all calls, and the result is OK.
+  Status ReceiveOne(Lock& lock, Deadline deadline);
+  // Sleeps until woken, `deadline`, or a look at the interrupt hook is due. Errors: those two.
+  Status SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline deadline);
+  void PassDuty();
+  Status HandleMessage(Message message, Callbacks* callbacks);
+  void Complete(CallState& call, StatusOr<RawResult> result, Callbacks* callbacks);
+  void EndAll(const Status& status, Callbacks* callbacks);
+  void FailAll(const Status& status, Callbacks* callbacks);
+  void ExpireCalls(Callbacks* callbacks);
+  // Runs them with the lock released.
+  void Run(Lock& lock, Callbacks callbacks);
+  std::string Describe(const CallState& call) const;
+
+  const std::shared_ptr<Connection> connection_;
+  const std::function<bool()> interrupted_;
+  const uint64_t inline_threshold_;
+  const uint32_t epoch_;
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  Status ended_;  // OK while the connection stands
+  uint64_t last_id_ = rpc::kNoCall;
+  std::unordered_map<uint64_t, std::shared_ptr<CallState>> calls_;  // in flight
+  Deadline next_expiry_ = Deadline::Never();  // no call in flight expires before
+  bool on_duty_ = false;
+  std::vector<CallWaiter*> waiters_;
+};
+
+}  // namespace pannier::internal

@@ -1,0 +1,81 @@
+#include "pannier/rpc/reply_queue.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/rpc/envelope.h"
+#include "pannier/rpc/placement.h"
+
+namespace pannier::rpc {
+
+Status ReplyQueue::SendResult(uint64_t call_id, RawResult result, Deadline deadline) {
+  return SendOrKeep({call_id, ReplyEnvelope(call_id), std::move(result.stream),
+                     std::move(result.buffers), deadline, Deadline::After(limits_.pool_patience),
+                     /*is_error=*/false});
+}
+
+Status ReplyQueue::SendError(uint64_t call_id, const Status& status, Deadline deadline) {
+  return SendOrKeep(ErrorReply(call_id, status, deadline));
+}
+
+ReplyQueue::Reply ReplyQueue::ErrorReply(uint64_t call_id, const Status& status,
+                                         Deadline deadline) {
+  RemoteFailure failure = FailureFrom(status);
+  std::string exception = std::move(failure.exception);
+  failure.exception.clear();
+  return {call_id,
+          ErrorEnvelope(call_id, failure),
+          BufferOf(std::move(exception)),
+          {},
+          deadline,
+          Deadline::Never(),
+          /*is_error=*/true};
+}
+
+Status ReplyQueue::SendOrKeep(Reply reply) {
+  if (waiting_.empty() && Attempt(reply)) return absl::OkStatus();
+  if (waiting_.size() >= limits_.max_waiting) {
+    return MakeError(ErrorKind::kLimit,
+                     absl::StrCat(connection_->info().peer, " does not take its replies, and ",
+                                  waiting_.size(), " wait already"));
+  }
+  // Without room in the pool they stay where they are, and are copied when they are sent.
+  if (auto placed =
+          PlaceInPool(*connection_, reply.buffers, limits_.inline_threshold, Deadline::Now());
+      placed.ok()) {
+    reply.buffers = *std::move(placed);
+  }
+  waiting_.push_back(std::move(reply));
+  return absl::OkStatus();
+}
+
+void ReplyQueue::Flush() {
+  while (!waiting_.empty() && Attempt(waiting_.front())) waiting_.pop_front();
+}
+
+bool ReplyQueue::Attempt(Reply& reply) {
+  // The caller has given up and would drop it.
+  if (reply.deadline.Passed()) return true;
+  const Status sent = connection_->Send({.envelope = AsBytes(reply.envelope),
+                                         .stream = reply.stream.span(),
+                                         .buffers = reply.buffers},
+                                        Deadline::Now());
+  switch (KindOf(sent)) {
+    case ErrorKind::kDeadlineExceeded:
+      return false;
+    case ErrorKind::kPoolExhausted:
+      if (!reply.patience.Passed()) return false;
+      break;
+    case ErrorKind::kConnectionLost:
+    case ErrorKind::kClosed:
+    case ErrorKind::kForked:
+      return true;
+    default:
+      break;
+  }
+  if (sent.ok() || reply.is_error) return true;
+  reply = ErrorReply(reply.call_id, Annotate(sent, "the result could not be sent"), reply.deadline);
+  return Attempt(reply);
+}
+
+}  // namespace pannier::rpc

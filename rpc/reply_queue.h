@@ -1,0 +1,60 @@
+// ReplyQueue: the replies of one connection that its receiver has no room for yet, so that
+// a caller that reads slowly, or never, does not hold up the server. Internal to rpc/.
+// One thread: the serving one.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pannier/base/buffer.h"
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/rpc/raw.h"
+#include "pannier/transport/connection.h"
+
+namespace pannier::rpc {
+
+class ReplyQueue {
+ public:
+  struct Limits {
+    size_t max_waiting;
+    absl::Duration pool_patience;
+    uint64_t inline_threshold;
+  };
+  ReplyQueue(std::shared_ptr<Connection> connection, const Limits& limits)
+      : connection_(std::move(connection)), limits_(limits) {}
+
+  // Sends a result, or keeps it for Flush; one that cannot be sent becomes an error reply that
+  // says why. `deadline` is the caller's: a reply that waits longer is dropped. Errors: Limit
+  // (too many wait: close the connection). A lost connection is no error here.
+  Status SendResult(uint64_t call_id, RawResult result, Deadline deadline);
+  // Likewise an error reply, of `status`.
+  Status SendError(uint64_t call_id, const Status& status, Deadline deadline);
+  // Tries again what waits.
+  void Flush();
+  bool empty() const { return waiting_.empty(); }
+
+ private:
+  struct Reply {
+    uint64_t call_id;
+    std::string envelope;
+    Buffer stream;
+    std::vector<Buffer> buffers;
+    Deadline deadline;  // the caller's
+    Deadline patience;  // for memory of the pool
+    bool is_error;
+  };
+  static Reply ErrorReply(uint64_t call_id, const Status& status, Deadline deadline);
+  Status SendOrKeep(Reply reply);
+  // True if the reply is done with: sent, or not to be sent any more. False: it has to wait.
+  bool Attempt(Reply& reply);
+
+  const std::shared_ptr<Connection> connection_;
+  const Limits limits_;
+  std::deque<Reply> waiting_;
+};
+
+}  // namespace pannier::rpc

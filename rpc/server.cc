@@ -1,0 +1,28 @@
+#include "pannier/rpc/server.h"
+
+#include <utility>
+
+#include "pannier/rpc/server_core.h"
+
+namespace pannier {
+
+Server::Server() : Server(ServerOptions()) {}
+Server::Server(ServerOptions options)
+    : core_(std::make_unique<internal::ServerCore>(std::move(options))) {}
+Server::~Server() = default;
+
+void Server::RawMethod(std::string name, RawHandler handler) {
+  core_->RawMethod(std::move(name), std::move(handler));
+}
+Status Server::Listen(const std::string& endpoint) { return core_->Listen(endpoint); }
+Status Server::Serve() { return core_->Serve(); }
+Status Server::Run(const std::string& endpoint) {
+  PANNIER_RETURN_IF_ERROR(core_->Listen(endpoint));
+  return core_->Serve();
+}
+Status Server::Start(const std::string& endpoint) { return core_->Start(endpoint); }
+Status Server::Wait() { return core_->Wait(); }
+void Server::Stop() { core_->Stop(); }
+std::string Server::endpoint() const { return core_->endpoint(); }
+
+}  // namespace pannier

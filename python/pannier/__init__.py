@@ -1,0 +1,65 @@
+"""Zero-copy transport for pickled objects and their out-of-band buffers.
+
+The pickle stream of an object, small, travels as a message; its buffers, large, stay in shared
+memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages, ``Client`` and
+``Server`` calls, ``empty`` and ``pool`` make arrays that are sent without a copy.
+"""
+
+from . import errors
+from ._core import __version__
+from .client import Client
+from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
+from .errors import (
+    Cancelled,
+    Closed,
+    ConnectionLost,
+    CorruptMessage,
+    DeadlineExceeded,
+    Error,
+    ForbiddenGlobal,
+    Forked,
+    LimitExceeded,
+    PoolExhausted,
+    Refused,
+    RemoteError,
+    UnknownMethod,
+)
+from .message import Message, dumps, loads
+from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
+from .server import Server
+
+__all__ = [
+    "Cancelled",
+    "Client",
+    "Closed",
+    "Connection",
+    "ConnectionInfo",
+    "ConnectionLost",
+    "ConnectionStats",
+    "CorruptMessage",
+    "DeadlineExceeded",
+    "Error",
+    "ForbiddenGlobal",
+    "Forked",
+    "LimitExceeded",
+    "Listener",
+    "Message",
+    "PeerLeases",
+    "Pool",
+    "PoolExhausted",
+    "PoolStats",
+    "Refused",
+    "RemoteError",
+    "Server",
+    "UnknownMethod",
+    "__version__",
+    "asarray",
+    "connect",
+    "dumps",
+    "empty",
+    "errors",
+    "loads",
+    "ones",
+    "pool",
+    "zeros",
+]

@@ -1,0 +1,56 @@
+"""The end of the interpreter.
+
+What is open is closed, so that messages sent just before are delivered, and threads that wait
+inside the library return before the interpreter goes: one that came back later would have
+nothing to come back to.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import multiprocessing.util
+import os
+import weakref
+from typing import Protocol
+
+from . import _core
+
+# How long threads have to come out of the library.
+_PATIENCE_SECONDS = 2.0
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_in_multiprocessing = False
+
+
+def close_at_exit(thing: _Closable) -> None:
+    """Closes `thing` when the interpreter ends, if it lives until then."""
+    global _in_multiprocessing
+    _open.add(thing)
+    if not _in_multiprocessing and multiprocessing.parent_process() is not None:
+        # The start methods fork and forkserver end a child without atexit.
+        _in_multiprocessing = True
+        multiprocessing.util.Finalize(None, _close_all, exitpriority=0)
+
+
+def _close_all() -> None:
+    for thing in list(_open):
+        thing.close()
+    _core.shutdown(_PATIENCE_SECONDS)
+
+
+def _after_fork() -> None:
+    # A child owns nothing of its parent's.
+    global _in_multiprocessing
+    _open.clear()
+    _in_multiprocessing = False
+    _core.after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,263 @@
+"""Pools: shared memory that this process owns, and arrays in it that are sent without a copy."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import prod
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+
+import numpy as np
+
+from . import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    Shape = SupportsIndex | Sequence[SupportsIndex]
+    Order = Literal["C", "F"]
+
+__all__ = ["PeerLeases", "Pool", "PoolStats", "asarray", "empty", "ones", "pool", "zeros"]
+
+
+@dataclass(frozen=True)
+class PeerLeases:
+    """What one peer holds: `leases` blocks, of `bytes` bytes together."""
+
+    peer: str
+    leases: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """A pool at one moment. Sizes are bytes; used and free ones are of whole pages."""
+
+    quota: int
+    segments: int
+    segment_bytes: int
+    used_bytes: int
+    free_bytes: int
+    high_water_bytes: int
+    blocks: int
+    allocations: int
+    copied_bytes: int
+    peers: list[PeerLeases]
+
+
+class Pool:
+    """Shared memory of this process, handed to peers by lease.
+
+    Arrays made here are plain ``numpy.ndarray``. Sending one copies nothing: its peers read it
+    in place, so do not write to it until the leases are home (``wait``). Its memory is free again
+    when the array and all views of it are dead and no peer holds a lease.
+
+    `quota` is the most bytes that the pool takes from the system, 0 for the default: half of
+    the memory that the process may use, or ``PANNIER_POOL_QUOTA``. `leases_per_peer` is the
+    most buffers that one peer may hold at a time. Thread-safe. A forked child cannot use it.
+    """
+
+    __slots__ = ("__weakref__", "_core", "_name")
+
+    def __init__(
+        self, quota: int = 0, *, name: str = "pool", leases_per_peer: int = 16384
+    ) -> None:
+        if quota < 0:
+            raise ValueError(f"quota must not be negative: {quota}")
+        self._core = _core.Pool.create(quota, name, leases_per_peer)
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self._name
+
+    def empty(
+        self,
+        shape: Shape,
+        dtype: DTypeLike = float,
+        order: Order = "C",
+        *,
+        timeout: float | None = 0.0,
+    ) -> NDArray[Any]:
+        """A writable array with unspecified contents, in a block of its own.
+
+        If the quota is reached, waits up to `timeout` seconds (None: for ever) for peers to hand
+        back what they hold. Raises PoolExhausted, naming the peers that hold most; TypeError for
+        dtypes that hold objects; ValueError for wrong shapes.
+        """
+        dtype = np.dtype(dtype)
+        if dtype.hasobject:
+            raise TypeError(f"arrays of {dtype!r} hold Python objects and cannot lie in a pool")
+        shape = _dimensions(shape)
+        if shape and min(shape) < 0:
+            raise ValueError(f"negative dimensions are not allowed: {shape}")
+        size = prod(shape) * dtype.itemsize
+        if size == 0:
+            return np.empty(shape, dtype, order)
+        return np.ndarray(shape, dtype, self._core.allocate(size, timeout), order=order)
+
+    def zeros(
+        self,
+        shape: Shape,
+        dtype: DTypeLike = float,
+        order: Order = "C",
+        *,
+        timeout: float | None = 0.0,
+    ) -> NDArray[Any]:
+        """As ``empty``, filled with zeros."""
+        array = self.empty(shape, dtype, order, timeout=timeout)
+        array.fill(0)
+        return array
+
+    def ones(
+        self,
+        shape: Shape,
+        dtype: DTypeLike = float,
+        order: Order = "C",
+        *,
+        timeout: float | None = 0.0,
+    ) -> NDArray[Any]:
+        """As ``empty``, filled with ones."""
+        array = self.empty(shape, dtype, order, timeout=timeout)
+        array.fill(1)
+        return array
+
+    def asarray(
+        self, a: ArrayLike, dtype: DTypeLike | None = None, *, timeout: float | None = 0.0
+    ) -> NDArray[Any]:
+        """`a` as a contiguous array in this pool: itself, if it is one already, else a copy.
+        Errors as for ``empty``."""
+        array = np.asarray(a, dtype)
+        if self.contains(array):
+            return array
+        order: Order = "F" if array.flags.fnc else "C"
+        copy = self.empty(array.shape, array.dtype, order, timeout=timeout)
+        np.copyto(copy, array)
+        return copy
+
+    def contains(self, array: NDArray[Any]) -> bool:
+        """True if the bytes of a contiguous array lie in this pool, so that it is sent without
+        a copy. False for an array of no bytes."""
+        flags = array.flags
+        contiguous = flags.c_contiguous or flags.f_contiguous
+        return contiguous and self._core.contains(_address(array), array.nbytes)
+
+    def leases(self, array: NDArray[Any]) -> int:
+        """How many leases are out on the block in which `array` lies. Raises ValueError if it
+        does not lie in this pool."""
+        return self._core.leases(_address(array))
+
+    def wait(self, array: NDArray[Any], timeout: float | None = None) -> None:
+        """Waits until no lease is out on the block in which `array` lies: from then on it may be
+        written to. Raises DeadlineExceeded after `timeout` seconds; ValueError as ``leases``."""
+        self._core.wait(_address(array), timeout)
+
+    def trim(self) -> int:
+        """Gives unused memory back to the system; the bytes given back."""
+        return self._core.trim()
+
+    def stats(self) -> PoolStats:
+        """Counts, after collecting what peers handed back."""
+        stats = self._core.stats()
+        stats["peers"] = [PeerLeases(*peer) for peer in stats["peers"]]
+        return PoolStats(**stats)
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return (
+            f"<pannier.Pool {self._name!r}: {stats.used_bytes} of {stats.quota} bytes used, "
+            f"{stats.blocks} blocks, {sum(peer.leases for peer in stats.peers)} leases out>"
+        )
+
+
+_default: Pool | None = None
+
+
+def pool() -> Pool:
+    """The pool that the connections of this process use unless told otherwise. A forked child has
+    a new one."""
+    global _default
+    if _default is None:
+        default = Pool.__new__(Pool)
+        default._core = _core.Pool.default()
+        default._name = "default"
+        _default = default
+    return _default
+
+
+def _forget_default() -> None:
+    global _default
+    _default = None
+
+
+os.register_at_fork(after_in_child=_forget_default)
+
+
+def empty(
+    shape: Shape,
+    dtype: DTypeLike = float,
+    order: Order = "C",
+    *,
+    pool: Pool | None = None,
+    timeout: float | None = 0.0,
+) -> NDArray[Any]:
+    """A writable array in a pool: see ``Pool.empty``."""
+    return _chosen(pool).empty(shape, dtype, order, timeout=timeout)
+
+
+def zeros(
+    shape: Shape,
+    dtype: DTypeLike = float,
+    order: Order = "C",
+    *,
+    pool: Pool | None = None,
+    timeout: float | None = 0.0,
+) -> NDArray[Any]:
+    """As ``empty``, filled with zeros."""
+    return _chosen(pool).zeros(shape, dtype, order, timeout=timeout)
+
+
+def ones(
+    shape: Shape,
+    dtype: DTypeLike = float,
+    order: Order = "C",
+    *,
+    pool: Pool | None = None,
+    timeout: float | None = 0.0,
+) -> NDArray[Any]:
+    """As ``empty``, filled with ones."""
+    return _chosen(pool).ones(shape, dtype, order, timeout=timeout)
+
+
+def asarray(
+    a: ArrayLike,
+    dtype: DTypeLike | None = None,
+    *,
+    pool: Pool | None = None,
+    timeout: float | None = 0.0,
+) -> NDArray[Any]:
+    """`a` as a contiguous array in a pool: see ``Pool.asarray``."""
+    return _chosen(pool).asarray(a, dtype, timeout=timeout)
+
+
+_get_default = pool
+
+
+def _chosen(pool: Pool | None) -> Pool:
+    return _get_default() if pool is None else pool
+
+
+def _dimensions(shape: Shape) -> tuple[int, ...]:
+    try:
+        return (index(shape),)  # type: ignore[arg-type]
+    except TypeError:
+        return tuple(map(index, shape))  # type: ignore[arg-type]
+
+
+def _address(array: NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

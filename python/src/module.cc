@@ -1,0 +1,30 @@
+// pannier._core: the library as the package's Python files use it. Everything here is private
+// to the package; docs/python.md describes what users see.
+#include <nanobind/nanobind.h>
+
+#include "bind.h"
+#include "pannier/base/version.h"
+#include "view.h"
+#include "wait.h"
+
+namespace nb = nanobind;
+
+NB_MODULE(_core, module) {
+  using namespace pannier::python;
+  // State is per process (pools, sockets, exception types), so a second interpreter would
+  // share objects with the first.
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    throw nb::import_error("pannier cannot be used in a subinterpreter, only in the main one");
+  }
+  nb::set_leak_warnings(false);  // an array that is alive at exit is no error
+  module.doc() = "The compiled part of pannier.";
+  module.attr("__version__") = pannier::Version();
+  BindView(module);
+  BindPool(module);
+  BindConnection(module);
+  BindClient(module);
+  BindServer(module);
+  module.def("shutdown", &Shutdown, nb::arg("seconds"),
+             "Refuses waits from now on and lets those under way return. True if all did.");
+  module.def("after_fork", &AfterFork, "To be called in a forked child, before all else.");
+}

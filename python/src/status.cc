@@ -1,0 +1,68 @@
+#include "status.h"
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "pannier/rpc/remote_error.h"
+#include "wait.h"
+
+namespace nb = nanobind;
+
+namespace pannier::python {
+namespace {
+
+// Where the class of a kind is found. pannier.errors defines or imports all of them.
+constexpr std::array<const char*, kLastErrorKind + 1> kClasses = {
+    "Error",             // kNone
+    "ConnectionLost",    //
+    "DeadlineExceeded",  //
+    "PoolExhausted",     //
+    "CorruptMessage",    //
+    "ForbiddenGlobal",   //
+    "RemoteError",       // kRemote
+    "InvalidArgument",   //
+    "PicklingError",     // kPickling
+    "UnpicklingError",   // kUnpickling
+    "Refused",           //
+    "Closed",            //
+    "Interrupted",       //
+    "Forked",            //
+    "UnknownMethod",     //
+    "SystemFailure",     // kSystem
+    "Cancelled",         //
+    "LimitExceeded",     // kLimit
+};
+
+// Texts of a status may hold bytes of paths and of peers.
+nb::object Text(std::string_view text) {
+  return nb::steal(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+}
+
+nb::object Bytes(std::string_view bytes) { return nb::bytes(bytes.data(), bytes.size()); }
+
+nb::object MakeException(const Status& status, const nb::object& errors) {
+  const ErrorKind kind = KindOf(status);
+  const nb::object type = errors.attr(kClasses[static_cast<size_t>(kind)]);
+  const nb::object message = Text(FromAbsl(status.message()));
+  if (const std::optional<RemoteFailure> failure = RemoteFailureOf(status)) {
+    return errors.attr("from_failure")(type, message, Text(failure->module),
+                                       Text(failure->qualname), Text(failure->message),
+                                       Text(failure->traceback), Bytes(failure->exception));
+  }
+  if (kind == ErrorKind::kSystem && ErrnoOf(status) != 0) return type(ErrnoOf(status), message);
+  return type(message);
+}
+
+}  // namespace
+
+void Raise(const Status& status) {
+  if (KindOf(status) == ErrorKind::kInterrupted && RestoreInterrupt()) throw nb::python_error();
+  const nb::object exception = MakeException(status, nb::module_::import_("pannier.errors"));
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  throw nb::python_error();
+}
+
+}  // namespace pannier::python

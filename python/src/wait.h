@@ -1,0 +1,57 @@
+// Waiting without the GIL, and what may end a wait: a signal whose Python handler raised, and
+// the end of the interpreter.
+//
+// When the interpreter ends, a thread that comes back for the GIL is stopped inside C++, and
+// unwinding it would abort the process. So each wait is counted, and Shutdown, which
+// pannier registers with atexit, lets all of them return first.
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include <nanobind/nanobind.h>
+
+#include "pannier/base/deadline.h"
+
+namespace pannier::python {
+
+// Gives up the GIL as long as it lives; counted. REQUIRES: the GIL, and that the thread
+// drops it nowhere else meanwhile. The constructor raises RuntimeError after Shutdown.
+class WaitScope {
+ public:
+  WaitScope();
+  ~WaitScope();
+  WaitScope(const WaitScope&) = delete;
+  WaitScope& operator=(const WaitScope&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// Runs `call` without the GIL. It may wait, but not touch Python objects.
+template <typename Call>
+auto Waiting(Call&& call) {
+  const WaitScope scope;
+  return std::forward<Call>(call)();
+}
+
+// For TransportOptions::interrupted: runs Python's signal handlers, and keeps what one of
+// them raised for RestoreInterrupt on the same thread. Also true after Shutdown.
+// REQUIRES: not the GIL.
+bool Interrupted();
+// Makes what Interrupted kept the current exception; false if there is nothing.
+// REQUIRES: the GIL.
+bool RestoreInterrupt();
+
+// Seconds from now as a deadline; None is Never. Raises ValueError for NaN.
+Deadline DeadlineAfter(std::optional<double> seconds);
+
+// From now on waits are refused and those under way are interrupted. Waits until they have
+// returned, at most `seconds`; false if some have not. REQUIRES: the GIL.
+bool Shutdown(double seconds);
+// In a forked child, before all else: no thread waits here. REQUIRES: the GIL.
+void AfterFork();
+// True once Shutdown has begun: references to Python objects may have to be leaked.
+bool ShuttingDown();
+
+}  // namespace pannier::python

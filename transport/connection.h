@@ -63,11 +63,11 @@ struct ConnectionStats {
   uint64_t messages_received = 0;
   uint64_t stream_bytes_sent = 0;
   uint64_t stream_bytes_received = 0;
-  uint64_t leased_bytes_sent = 0;      // by lease, copied or not
+  uint64_t leased_bytes_sent = 0;  // by lease, copied or not
   uint64_t leased_bytes_received = 0;
-  uint64_t inline_bytes_sent = 0;      // buffers inside frames
+  uint64_t inline_bytes_sent = 0;  // buffers inside frames
   uint64_t inline_bytes_received = 0;
-  uint64_t copied_bytes = 0;           // payload bytes that this side copied, either way
+  uint64_t copied_bytes = 0;  // payload bytes that this side copied, either way
 };
 
 class Connection {
@@ -134,11 +134,13 @@ class Listener {
   // What a server waits for: the next thing to happen on any connection of this
   // listener. Do not mix with Accept or with Receive on its connections.
   struct Event {
-    enum class Kind : uint8_t { kAccepted, kMessage, kEnded };
+    // kLost: one message could not be opened (its segment could not be mapped); the
+    // connection goes on.
+    enum class Kind : uint8_t { kAccepted, kMessage, kLost, kEnded };
     Kind kind = Kind::kEnded;
-    std::shared_ptr<Connection> connection;
-    Message message;  // kMessage
-    Status status;    // kEnded: why
+    std::shared_ptr<Connection> connection;  // kept alive by the listener until kEnded
+    Message message;                         // kMessage
+    Status status;                           // kLost, kEnded: why
   };
   virtual StatusOr<Event> Next(Deadline deadline) = 0;
   // Makes a Next or Accept that waits return Interrupted, once. Any thread; also from a

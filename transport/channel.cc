@@ -1,0 +1,420 @@
+#include "pannier/transport/channel.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/base/process_epoch.h"
+
+namespace pannier {
+namespace {
+
+// The window that each side grants: docs/wire_format.md, "Credit".
+constexpr uint32_t kWindowMessages = 1024;
+constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
+// After the peer's end was seen, what it sent before arrives within this time of quiet.
+// Only the reading of sockets by ZeroMQ's thread stands in between.
+constexpr absl::Duration kQuiet = absl::Milliseconds(50);
+// Close waits for nobody; this is how long its last frames may take on their way.
+constexpr absl::Duration kCloseLinger = absl::Seconds(5);
+
+bool QuarterGone(uint64_t taken, uint64_t reported, uint64_t window) {
+  return taken - reported >= (window + 3) / 4;
+}
+
+Status Forked() {
+  return MakeError(ErrorKind::kForked,
+                   "this connection belongs to the parent process; a forked child has to connect "
+                   "by itself");
+}
+
+}  // namespace
+
+wire::Limits Channel::LimitsOf(const TransportOptions& options) {
+  return {options.max_message_bytes, kWindowMessages, kWindowBytes};
+}
+
+std::string Channel::ProgramName() {
+  return absl::StrCat(program_invocation_short_name, " (pid ", getpid(), ")");
+}
+
+Channel::Channel(std::shared_ptr<ChannelOwner> hub, const TransportOptions& options,
+                 RoutingId routing, uint64_t number, std::string endpoint)
+    : hub_(std::move(hub)), options_(options), routing_(routing), number_(number) {
+  info_.endpoint = std::move(endpoint);
+  info_.carrier = "zmq";
+}
+
+Channel::~Channel() { Close(); }
+
+// ---- Handshake ----------------------------------------------------------------------
+
+void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
+  info_.version = agreement.version;
+  info_.no_link_reason = agreement.no_link_reason;
+  info_.peer = absl::StrCat(agreement.peer, " at ", info_.endpoint);
+  peer_limits_ = agreement.peer_limits;
+  if (link != nullptr) {
+    link_ = std::move(link);
+    info_.link = true;
+    info_.no_link_reason.clear();
+    if (const auto peer = link_->socket().Peer(); peer.ok()) {
+      info_.pid = peer->pid;
+      info_.same_user = peer->uid == geteuid();
+      info_.peer = absl::StrCat("pid ", peer->pid, " at ", info_.endpoint);
+    }
+    link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+  }
+  state_ = State::kOpen;
+}
+
+void Channel::SendControl(wire::FrameType type, const std::string& body) {
+  wire::FrameHeader header;
+  header.version = info_.version != 0 ? info_.version : wire::kLeastVersion;
+  header.type = static_cast<uint8_t>(type);
+  header.connection = number_;
+  header.stream_size = body.size();
+  const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
+  OutFrame frame(pieces, {});
+  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) GoQuiet();
+}
+
+// ---- Sending ------------------------------------------------------------------------
+
+Status Channel::CheckUsable() const {
+  if (pannier::Forked(hub_->epoch())) return Forked();
+  if (state_ == State::kOpen) return absl::OkStatus();
+  if (state_ == State::kEnding) {
+    return MakeError(ErrorKind::kConnectionLost, absl::StrCat(info_.peer, " is gone"));
+  }
+  return OverStatus();
+}
+
+bool Channel::WindowHasRoom(uint64_t bytes) const {
+  const uint64_t messages_out = sent_.messages - granted_back_.messages;
+  const uint64_t bytes_out = sent_.bytes - granted_back_.bytes;
+  if (messages_out == 0) return true;
+  return messages_out < peer_limits_.window_messages && bytes_out <= peer_limits_.window_bytes &&
+         bytes <= peer_limits_.window_bytes - bytes_out;
+}
+
+Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
+  if (pannier::Forked(hub_->epoch())) return Forked();
+  Hub::Lock lock(hub_->mutex());
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  const std::shared_ptr<Link> link = link_;
+  lock.unlock();
+
+  Outbound outbound(message, link);
+  PANNIER_RETURN_IF_ERROR(Annotated(
+      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline), "send"));
+  const uint64_t size = outbound.frame_size();
+  if (size > peer_limits_.max_message_bytes) {
+    return MakeError(ErrorKind::kLimit,
+                     absl::StrCat("send to ", info_.peer, ": ", size,
+                                  " bytes outside of leases, and the peer takes at most ",
+                                  peer_limits_.max_message_bytes));
+  }
+  OutFrame frame = outbound.Compose(info_.version, number_);
+
+  lock.lock();
+  const Status waited =
+      hub_->Wait(lock, deadline, [&] { return state_ != State::kOpen || WindowHasRoom(size); });
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
+  PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
+  std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
+              sizeof(sent_sequence_));
+  if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
+    GoQuiet();
+    return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
+  }
+  ++sent_sequence_;
+  ++sent_.messages;
+  sent_.bytes += size;
+  outbound.Sent(&stats_);
+  return absl::OkStatus();
+}
+
+Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline) {
+  // The peer's end of the link is full: it has not served its connections for a while.
+  constexpr absl::Duration kAskAgain = absl::Milliseconds(5);
+  for (;;) {
+    const Status status = outbound.AnnounceSegments();
+    if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
+      GoQuiet();
+      return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
+    }
+    if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
+    if (deadline.Passed()) {
+      return Annotated(MakeError(ErrorKind::kDeadlineExceeded, "the peer does not read its link"),
+                       "send");
+    }
+    const Status waited = hub_->Wait(lock, Earlier(deadline, Deadline::After(kAskAgain)),
+                                     [this] { return state_ != State::kOpen; });
+    PANNIER_RETURN_IF_ERROR(CheckUsable());
+    if (KindOf(waited) != ErrorKind::kDeadlineExceeded) return Annotated(waited, "send");
+  }
+}
+
+// ---- Receiving ----------------------------------------------------------------------
+
+StatusOr<Message> Channel::Receive(Deadline deadline) {
+  if (pannier::Forked(hub_->epoch())) return Forked();
+  Inbound inbound;
+  {
+    Hub::Lock lock(hub_->mutex());
+    const Status waited = hub_->Wait(lock, deadline, [&] { return HasMessage() || Over(); });
+    if (!TakeInbound(&inbound)) {
+      if (Over()) return OverStatus();
+      return Annotated(waited, "receive");
+    }
+  }
+  return OpenInbound(std::move(inbound));
+}
+
+bool Channel::TakeInbound(Inbound* inbound) {
+  if (inbox_.empty()) return false;
+  *inbound = std::move(inbox_.front());
+  inbox_.pop_front();
+  ++taken_.messages;
+  taken_.bytes += inbound->size;
+  if (state_ == State::kOpen &&
+      (QuarterGone(taken_.messages, reported_.messages, kWindowMessages) ||
+       QuarterGone(taken_.bytes, reported_.bytes, kWindowBytes))) {
+    reported_ = taken_;
+    SendControl(wire::FrameType::kCredit, wire::Serialize(taken_));
+  }
+  SignalFd();
+  return true;
+}
+
+StatusOr<Message> Channel::OpenInbound(Inbound inbound) {
+  std::shared_ptr<Link> link;
+  {
+    const Hub::Lock lock(hub_->mutex());
+    link = link_;
+  }
+  ConnectionStats seen;
+  StatusOr<Message> message = OpenMessage(std::move(inbound), link.get(), options_.readonly, &seen);
+  const Hub::Lock lock(hub_->mutex());
+  stats_.messages_received += seen.messages_received;
+  stats_.stream_bytes_received += seen.stream_bytes_received;
+  stats_.leased_bytes_received += seen.leased_bytes_received;
+  stats_.inline_bytes_received += seen.inline_bytes_received;
+  stats_.copied_bytes += seen.copied_bytes;
+  if (message.ok()) return message;
+  const Status status = Annotated(message.status(), "receive");
+  if (KindOf(status) == ErrorKind::kCorruptMessage) End(status);
+  return status;
+}
+
+StatusOr<bool> Channel::Poll(Deadline deadline) {
+  if (pannier::Forked(hub_->epoch())) return Forked();
+  Hub::Lock lock(hub_->mutex());
+  const Status waited = hub_->Wait(lock, deadline, [&] { return HasMessage() || Over(); });
+  if (HasMessage()) return true;
+  if (state_ == State::kClosed) return OverStatus();
+  if (Over()) return true;
+  if (KindOf(waited) == ErrorKind::kDeadlineExceeded) return false;
+  return Annotated(waited, "poll");
+}
+
+StatusOr<int> Channel::fd() {
+  if (pannier::Forked(hub_->epoch())) return Forked();
+  const Hub::Lock lock(hub_->mutex());
+  if (state_ == State::kClosed) return OverStatus();
+  if (fd_epoll_.valid()) return fd_epoll_.get();
+  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!epoll.valid() || !event.valid()) return SystemError(errno, "descriptor to wait on");
+  // What arrives for the hub, and what was received for this channel by another thread.
+  for (const int source : {hub_->epoll_fd(), event.get()}) {
+    epoll_event interest{};
+    interest.events = EPOLLIN;
+    if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, source, &interest) != 0) {
+      return SystemError(errno, "descriptor to wait on");
+    }
+  }
+  fd_epoll_ = std::move(epoll);
+  fd_event_ = std::move(event);
+  SignalFd();
+  return fd_epoll_.get();
+}
+
+void Channel::SignalFd() {
+  const bool ready = HasMessage() || Over();
+  if (!fd_event_.valid() || ready == fd_signalled_) return;
+  uint64_t one = 1;
+  if (ready) {
+    (void)!write(fd_event_.get(), &one, sizeof(one));
+  } else {
+    (void)!read(fd_event_.get(), &one, sizeof(one));
+  }
+  fd_signalled_ = ready;
+}
+
+// ---- Frames and events --------------------------------------------------------------
+
+void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
+  if (Over()) {
+    // Leases in a frame that nobody will receive go home if they still can.
+    if (frame.ok() && link_ != nullptr) {
+      Inbound{*std::move(frame), std::move(raw), 0}.HandBack(link_.get());
+    }
+    return;
+  }
+  if (!frame.ok()) return End(frame.status());
+  if (!quiet_.never()) quiet_ = Deadline::After(kQuiet);
+  switch (static_cast<wire::FrameType>(frame->header.type)) {
+    case wire::FrameType::kMessage:
+      return OnMessage(std::move(raw), *std::move(frame));
+    case wire::FrameType::kCredit: {
+      const auto credit = wire::ParseCredit(frame->stream);
+      if (!credit.ok()) return End(credit.status());
+      if (credit->messages > sent_.messages || credit->bytes > sent_.bytes ||
+          credit->messages < granted_back_.messages || credit->bytes < granted_back_.bytes) {
+        return End(MakeError(ErrorKind::kCorruptMessage, "credit for what was never sent"));
+      }
+      granted_back_ = *credit;
+      return;
+    }
+    case wire::FrameType::kBye: {
+      const auto reason = wire::ParseReason(frame->stream);
+      if (!reason.ok()) return End(reason.status());
+      return End(
+          MakeError(ErrorKind::kConnectionLost,
+                    reason->kind == ErrorKind::kNone
+                        ? absl::StrCat(info_.peer, " closed the connection")
+                        : absl::StrCat(info_.peer, " ended the connection: ", reason->text)));
+    }
+    case wire::FrameType::kPing:
+      return;
+    default:
+      return End(MakeError(ErrorKind::kCorruptMessage,
+                           absl::StrCat("frame of type ", frame->header.type, " out of turn")));
+  }
+}
+
+void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
+  if (state_ == State::kGreeting) {
+    return End(
+        MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
+  }
+  if (frame.header.sequence != received_sequence_) {
+    return End(MakeError(ErrorKind::kCorruptMessage,
+                         absl::StrCat("message ", frame.header.sequence, " where ",
+                                      received_sequence_, " was due")));
+  }
+  ++received_sequence_;
+  uint64_t size = raw.head.size();
+  for (const Buffer& part : raw.parts) size += part.size();
+  inbox_.push_back({std::move(frame), std::move(raw), size});
+  SignalFd();
+  hub_->OnReady(*this);
+}
+
+void Channel::OnLinkEvent() {
+  const StatusOr<bool> alive = link_->ReceivePackets();
+  if (!alive.ok()) return End(alive.status());
+  if (*alive) return;
+  hub_->Unwatch(std::exchange(link_watch_, 0));
+  link_->PeerIsGone();
+  GoQuiet();
+}
+
+void Channel::OnDisconnect() { GoQuiet(); }
+
+void Channel::Probe() {
+  if (state_ == State::kOpen) SendControl(wire::FrameType::kPing, "");
+}
+
+void Channel::GoQuiet() {
+  if (state_ != State::kOpen) return;
+  state_ = State::kEnding;
+  quiet_ = Deadline::After(kQuiet);
+}
+
+Deadline Channel::OnTimer() {
+  if (state_ == State::kEnding && quiet_.Passed()) {
+    End(MakeError(ErrorKind::kConnectionLost,
+                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
+  }
+  return state_ == State::kEnding ? quiet_ : Deadline::Never();
+}
+
+// ---- The end ------------------------------------------------------------------------
+
+Status Channel::OverStatus() const {
+  if (state_ == State::kClosed) {
+    return MakeError(ErrorKind::kClosed,
+                     absl::StrCat("the connection to ", info_.endpoint, " is closed"));
+  }
+  return status_;
+}
+
+Status Channel::Annotated(const Status& status, const char* what) const {
+  return Annotate(status,
+                  absl::StrCat(what, ", ", info_.peer.empty() ? info_.endpoint : info_.peer));
+}
+
+void Channel::End(Status status) {
+  if (Over()) return;
+  if (KindOf(status) == ErrorKind::kCorruptMessage) {
+    status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
+    wire::Reason reason{KindOf(status), std::string(status.message())};
+    SendControl(wire::FrameType::kBye, wire::Serialize(reason));
+  }
+  state_ = State::kEnded;
+  status_ = std::move(status);
+  quiet_ = Deadline::Never();
+  if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+  SignalFd();
+  hub_->OnReady(*this);
+  hub_->StateChanged();
+}
+
+void Channel::Close() {
+  if (pannier::Forked(hub_->epoch())) return;
+  std::shared_ptr<Link> link;
+  std::deque<Inbound> inbox;
+  {
+    Hub::Lock lock(hub_->mutex());
+    if (state_ == State::kClosed) return;
+    hub_->ServeOnce(lock);  // what is here already hands its leases back below
+    if (state_ == State::kClosed) return;
+    absl::Duration linger = absl::ZeroDuration();
+    if (state_ == State::kOpen) {
+      SendControl(wire::FrameType::kBye, wire::Serialize(wire::Reason{}));
+      linger = kCloseLinger;
+    }
+    state_ = State::kClosed;
+    if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+    link.swap(link_);
+    inbox.swap(inbox_);
+    fd_epoll_ = UniqueFd();
+    fd_event_ = UniqueFd();
+    hub_->OnClosed(*this, linger);
+    hub_->StateChanged();
+  }
+  for (const Inbound& inbound : inbox) inbound.HandBack(link.get());
+}
+
+bool Channel::closed() const {
+  const Hub::Lock lock(hub_->mutex());
+  return state_ == State::kClosed;
+}
+
+ConnectionStats Channel::Stats() const {
+  const Hub::Lock lock(hub_->mutex());
+  return stats_;
+}
+
+}  // namespace pannier

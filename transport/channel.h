@@ -1,0 +1,129 @@
+// Channel: the Connection of both sides, from the handshake on. The hub's owner feeds it
+// frames; the program's threads send and receive. Life of a channel:
+//
+//   greeting --> open --> ending --> ended
+//                  \________\__________\____> closed (by this side, at any time)
+//
+// greeting: the handshake is under way. ending: the peer's end was seen on the link or
+// below the socket, and what it sent before is still coming in. ended: nothing comes any
+// more; what was received may still be taken, then calls fail with status().
+//
+// Members named OnX, and all under "hub's lock", need the hub's mutex held.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "pannier/transport/connection.h"
+#include "pannier/transport/handshake.h"
+#include "pannier/transport/hub.h"
+#include "pannier/transport/inbound.h"
+#include "pannier/transport/link.h"
+#include "pannier/transport/outbound.h"
+#include "pannier/transport/wire.h"
+
+namespace pannier {
+
+class Channel;
+
+// What a channel asks of the side it belongs to. Called with the hub's lock held.
+class ChannelOwner : public Hub {
+ public:
+  using Hub::Hub;
+  // There is something to receive, or the channel ended.
+  virtual void OnReady(Channel& channel) = 0;
+  // The channel was closed by this side: forget it, now. `linger` is how long its last
+  // frames may take: zero if nobody is there to receive them.
+  virtual void OnClosed(Channel& channel, absl::Duration linger) = 0;
+};
+
+class Channel final : public Connection, public std::enable_shared_from_this<Channel> {
+ public:
+  enum class State : uint8_t { kGreeting, kOpen, kEnding, kEnded, kClosed };
+
+  Channel(std::shared_ptr<ChannelOwner> hub, const TransportOptions& options, RoutingId routing,
+          uint64_t number, std::string endpoint);
+  ~Channel() override;
+
+  Status Send(const OutgoingMessage& message, Deadline deadline) override;
+  StatusOr<Message> Receive(Deadline deadline) override;
+  StatusOr<bool> Poll(Deadline deadline) override;
+  StatusOr<int> fd() override;
+  void Close() override;
+  bool closed() const override;
+  const ConnectionInfo& info() const override { return info_; }
+  ConnectionStats Stats() const override;
+  const std::shared_ptr<Pool>& pool() const override { return options_.pool; }
+
+  // Hub's lock: the handshake.
+  struct Agreement {
+    uint16_t version = 0;
+    wire::Limits peer_limits;
+    std::string peer;  // its own claim; replaced by what the kernel attests over a link
+    std::string no_link_reason;
+  };
+  void Open(const Agreement& agreement, std::unique_ptr<Link> link);
+  void End(Status status);
+  void SendControl(wire::FrameType type, const std::string& body);
+
+  // Hub's lock: frames and events.
+  void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
+  void OnDisconnect();  // the way below the socket is gone, or may be: see Probe
+  void Probe();         // asks ZeroMQ whether the peer can be reached
+  Deadline OnTimer();   // ends an ending channel that has gone quiet
+  // Takes the next message off the inbox; nothing if there is none.
+  bool TakeInbound(Inbound* inbound);
+
+  // No lock: makes the message of what TakeInbound gave.
+  StatusOr<Message> OpenInbound(Inbound inbound);
+
+  // Hub's lock: state.
+  State state() const { return state_; }
+  bool HasMessage() const { return !inbox_.empty(); }
+  bool Over() const { return state_ == State::kEnded || state_ == State::kClosed; }
+  Status OverStatus() const;
+  const RoutingId& routing() const { return routing_; }
+  uint64_t number() const { return number_; }
+  bool queued = false;  // in the listener's queue of ready channels
+
+  // What this side is ready to receive.
+  static wire::Limits LimitsOf(const TransportOptions& options);
+  // "name (pid n)", for hello.
+  static std::string ProgramName();
+
+ private:
+  Status CheckUsable() const;
+  bool WindowHasRoom(uint64_t bytes) const;
+  Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
+  void OnMessage(RawFrame raw, wire::Frame frame);
+  void OnLinkEvent();
+  void GoQuiet();
+  void DropLink();
+  void SignalFd();
+  Status Annotated(const Status& status, const char* what) const;
+
+  const std::shared_ptr<ChannelOwner> hub_;
+  const TransportOptions options_;
+  const RoutingId routing_;
+  const uint64_t number_;
+  // Set while greeting, constant after; what the program sees never changes.
+  ConnectionInfo info_;
+  wire::Limits peer_limits_;
+
+  // Guarded by the hub's mutex.
+  State state_ = State::kGreeting;
+  Status status_;               // why it ended
+  std::shared_ptr<Link> link_;  // shared with calls under way
+  uint64_t link_watch_ = 0;
+  std::deque<Inbound> inbox_;
+  Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
+  uint64_t sent_sequence_ = 0, received_sequence_ = 0;
+  wire::Credit sent_, granted_back_;  // frames out; of these, taken by the peer
+  wire::Credit taken_, reported_;     // frames taken here; of these, reported
+  ConnectionStats stats_;
+  UniqueFd fd_epoll_, fd_event_;
+  bool fd_signalled_ = false;
+};
+
+}  // namespace pannier

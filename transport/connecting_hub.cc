@@ -1,0 +1,231 @@
+#include "pannier/transport/connecting_hub.h"
+
+#include <poll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/transport/listening_hub.h"
+
+namespace pannier {
+namespace {
+
+constexpr absl::Duration kHelloAgain = absl::Seconds(1);
+// While the listener is of this process, perhaps of this thread, it is served so often.
+constexpr absl::Duration kServeListener = absl::Milliseconds(2);
+
+void ServeListenerOf(const std::string& endpoint) {
+  if (const auto listening = ListeningHub::Find(endpoint)) {
+    Hub::Lock lock(listening->mutex());
+    listening->ServeOnce(lock);
+  }
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<ConnectingHub>> ConnectingHub::Open(const Endpoint& endpoint,
+                                                             const TransportOptions& options) {
+  RoutingId routing;
+  uint64_t number;
+  std::array<uint8_t, sizeof(routing) + sizeof(number)> random;
+  if (getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
+    return SystemError(errno, "getrandom");
+  }
+  std::memcpy(routing.data(), random.data(), sizeof(routing));
+  std::memcpy(&number, random.data() + sizeof(routing), sizeof(number));
+  routing[0] |= 1;  // ids that begin with zero are ZeroMQ's own
+  PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<ZmqSocket> socket,
+                           ZmqSocket::Connect(endpoint, routing, options.max_message_bytes));
+  std::shared_ptr<ConnectingHub> hub(
+      new ConnectingHub(std::move(socket), options, endpoint, routing, number));
+  PANNIER_RETURN_IF_ERROR(hub->Hub::Open());
+  return hub;
+}
+
+ConnectingHub::ConnectingHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options,
+                             const Endpoint& endpoint, const RoutingId& routing, uint64_t number)
+    : ChannelOwner(std::move(socket), options.interrupted),
+      options_(options),
+      endpoint_(endpoint),
+      routing_(routing),
+      number_(number) {}
+
+StatusOr<std::shared_ptr<Channel>> ConnectingHub::Greet(Deadline deadline) {
+  auto channel =
+      std::make_shared<Channel>(std::static_pointer_cast<ChannelOwner>(shared_from_this()),
+                                options_, routing_, number_, endpoint_.text);
+  PANNIER_RETURN_IF_ERROR(AwaitWelcome(deadline));
+
+  std::string why_not = "this side asked for none";
+  std::unique_ptr<Link> link;
+  if (options_.link) {
+    // What fails here costs the link and not the connection.
+    StatusOr<std::unique_ptr<Link>> tried = TryLink(deadline);
+    if (tried.ok()) {
+      link = *std::move(tried);
+    } else {
+      why_not = std::string(tried.status().message());
+    }
+  }
+  Channel::Agreement agreement;
+  agreement.version = welcome_->version;
+  agreement.peer_limits = welcome_->limits;
+  agreement.peer = "the listener";
+  agreement.no_link_reason = why_not;
+  const wire::Ready ready{link != nullptr, why_not};
+
+  const Lock lock(mutex());
+  if (!refusal_.ok()) return refusal_;
+  channel_ = channel.get();
+  channel->Open(agreement, std::move(link));
+  channel->SendControl(wire::FrameType::kReady, wire::Serialize(ready));
+  for (RawFrame& raw : early_) OnFrame(std::move(raw));
+  early_.clear();
+  return channel;
+}
+
+Status ConnectingHub::AwaitWelcome(Deadline deadline) {
+  while (!deadline.Passed()) {
+    const bool own = ListeningHub::Find(endpoint_.text) != nullptr;
+    if (own) ServeListenerOf(endpoint_.text);
+    Lock lock(mutex());
+    const Deadline turn = own ? Earlier(deadline, Deadline::After(kServeListener)) : deadline;
+    const Status waited =
+        Wait(lock, turn, [this] { return welcome_.has_value() || !refusal_.ok(); });
+    if (!refusal_.ok()) return Annotate(refusal_, absl::StrCat("connect to ", endpoint_.text));
+    if (welcome_.has_value()) return absl::OkStatus();
+    if (KindOf(waited) != ErrorKind::kDeadlineExceeded) {
+      return Annotate(waited, absl::StrCat("connect to ", endpoint_.text));
+    }
+  }
+  return MakeError(ErrorKind::kDeadlineExceeded,
+                   absl::StrCat("connect to ", endpoint_.text,
+                                ": no answer; is a listener running there, and waiting in accept, "
+                                "recv or serve?"));
+}
+
+StatusOr<std::unique_ptr<Link>> ConnectingHub::TryLink(Deadline deadline) {
+  if (welcome_->link_name.empty()) {
+    return MakeError(ErrorKind::kRefused, "the listener offers none");
+  }
+  PANNIER_ASSIGN_OR_RETURN(UniqueFd fd, LinkSocket::Connect(welcome_->link_name));
+  auto socket = std::make_shared<LinkSocket>(std::move(fd));
+  PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, socket->Peer());
+  if (peer.uid != geteuid()) {
+    return MakeError(ErrorKind::kRefused, absl::StrCat("link: the listener is of user ", peer.uid));
+  }
+  const std::string name = absl::StrCat("pid ", peer.pid, " at ", endpoint_.text);
+  PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LeaseRow> row,
+                           Link::OpenRow(*options_.pool, name, socket));
+  PANNIER_RETURN_IF_ERROR(Link::SendToken(*socket, welcome_->token, row->ring_fd()));
+  PANNIER_ASSIGN_OR_RETURN(
+      const Link::Greeting accepted,
+      AwaitAccepted(*socket, Earlier(deadline, Deadline::After(options_.handshake_timeout))));
+  return Link::Create(name, socket, options_.pool, std::move(row), accepted.ring);
+}
+
+StatusOr<Link::Greeting> ConnectingHub::AwaitAccepted(LinkSocket& socket, Deadline deadline) {
+  for (;;) {
+    ServeListenerOf(endpoint_.text);
+    PANNIER_ASSIGN_OR_RETURN(Link::Greeting packet,
+                             Link::ReceiveGreeting(socket, /*accepted=*/true));
+    if (packet.arrived) return packet;
+    if (deadline.Passed()) {
+      return MakeError(ErrorKind::kDeadlineExceeded, "link: the listener did not answer in time");
+    }
+    const bool own = ListeningHub::Find(endpoint_.text) != nullptr;
+    pollfd poll_fd{socket.fd(), POLLIN, 0};
+    poll(&poll_fd, 1, deadline.PollMillis(own ? 2 : 100));
+    if (options_.interrupted && options_.interrupted()) {
+      return MakeError(ErrorKind::kInterrupted, "link: interrupted");
+    }
+  }
+}
+
+void ConnectingHub::OnFrame(RawFrame raw) {
+  std::vector<uint64_t> part_sizes;
+  for (const Buffer& part : raw.parts) part_sizes.push_back(part.size());
+  StatusOr<wire::Frame> frame = wire::ParseFrame(raw.head.span(), part_sizes);
+  if (frame.ok() && frame->header.connection != number_) return;
+  if (channel_ != nullptr) {
+    // The answer to a repeated hello.
+    if (frame.ok() && frame->header.Is(wire::FrameType::kWelcome)) return;
+    return channel_->OnFrame(std::move(raw), std::move(frame));
+  }
+  if (!frame.ok()) {
+    refusal_ = frame.status();
+  } else if (frame->header.Is(wire::FrameType::kWelcome)) {
+    if (welcome_.has_value()) return;
+    StatusOr<wire::Welcome> welcome = wire::ParseWelcome(frame->stream);
+    if (welcome.ok()) {
+      welcome_ = *std::move(welcome);
+    } else {
+      refusal_ = welcome.status();
+    }
+  } else if (frame->header.Is(wire::FrameType::kRefuse)) {
+    const StatusOr<wire::Reason> reason = wire::ParseReason(frame->stream);
+    refusal_ =
+        reason.ok() ? MakeError(ErrorKind::kRefused, "refused: " + reason->text) : reason.status();
+  } else if (welcome_.has_value()) {
+    early_.push_back(std::move(raw));
+  } else {
+    refusal_ = MakeError(ErrorKind::kCorruptMessage, "a frame before the welcome");
+  }
+}
+
+void ConnectingHub::OnDisconnect() {
+  if (channel_ != nullptr) channel_->OnDisconnect();
+}
+
+Deadline ConnectingHub::OnTimer() {
+  if (channel_ != nullptr) return channel_->OnTimer();
+  if (welcome_.has_value() || !refusal_.ok()) return Deadline::Never();
+  if (next_hello_.Passed()) {
+    SendHello();
+    next_hello_ = Deadline::After(kHelloAgain);
+  }
+  return next_hello_;
+}
+
+void ConnectingHub::SendHello() {
+  wire::Hello hello;
+  hello.least_version = wire::kLeastVersion;
+  hello.greatest_version = wire::kGreatestVersion;
+  hello.wants_link = options_.link;
+  hello.limits = Channel::LimitsOf(options_);
+  hello.name = Channel::ProgramName();
+  const std::string body = wire::Serialize(hello);
+  wire::FrameHeader header;
+  header.version = wire::kLeastVersion;
+  header.type = static_cast<uint8_t>(wire::FrameType::kHello);
+  header.connection = number_;
+  header.stream_size = body.size();
+  const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
+  OutFrame out(pieces, {});
+  Send(routing_, out);
+}
+
+void ConnectingHub::OnClosed(Channel&, absl::Duration linger) {
+  channel_ = nullptr;
+  Shutdown(linger);
+}
+
+StatusOr<std::shared_ptr<Connection>> Connection::Connect(const std::string& endpoint,
+                                                          const TransportOptions& options,
+                                                          Deadline deadline) {
+  PANNIER_ASSIGN_OR_RETURN(const Endpoint parsed, ParseEndpoint(endpoint));
+  TransportOptions complete = options;
+  if (complete.pool == nullptr) complete.pool = Pool::Default();
+  PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<ConnectingHub> hub,
+                           ConnectingHub::Open(parsed, complete));
+  PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<Channel> channel, hub->Greet(deadline));
+  return channel;
+}
+
+}  // namespace pannier

@@ -1,0 +1,208 @@
+#include "pannier/transport/hub.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "pannier/base/process_epoch.h"
+
+namespace pannier {
+namespace {
+
+// How long a wait goes without asking whether the caller was interrupted.
+constexpr int kSliceMillis = 100;
+// Frames received before the watches get their turn.
+constexpr int kFramesPerTurn = 256;
+
+enum FixedWatch : uint64_t { kZmq = 0, kMonitor = 1, kWake = 2, kFirstFree = 3 };
+
+Status AddToEpoll(int epoll, int fd, uint64_t number) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLRDHUP;
+  event.data.u64 = number;
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return SystemError(errno, "epoll_ctl");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted)
+    : interrupted_(std::move(interrupted)),
+      epoch_(ProcessEpoch()),
+      socket_(std::move(socket)),
+      next_watch_(kFirstFree) {}
+
+Hub::~Hub() {
+  // A forked child must not touch its parent's ZeroMQ sockets.
+  if (Forked(epoch_)) (void)socket_.release();
+}
+
+Status Hub::Open() {
+  epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return SystemError(errno, "epoll_create1");
+  wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_.valid()) return SystemError(errno, "eventfd");
+  PANNIER_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), wake_.get(), kWake));
+  PANNIER_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), socket_->fd(), kZmq));
+  if (socket_->monitor_fd() >= 0) {
+    PANNIER_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), socket_->monitor_fd(), kMonitor));
+  }
+  return absl::OkStatus();
+}
+
+Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
+  const Status status = WaitTurns(lock, deadline, done);
+  // Whoever leaves, with the duty or called to it, passes it on.
+  if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
+  return status;
+}
+
+Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
+  bool served = false;
+  for (;;) {
+    if (done()) return absl::OkStatus();
+    if (served && deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "");
+    bool ask = true;
+    if (on_duty_) {
+      SleepAsFollower(lock, deadline, done);
+    } else {
+      on_duty_ = true;
+      ReceiveFrames();
+      NotifyWaiters();
+      ask = !done() && Sleep(lock, deadline);
+      on_duty_ = false;
+      NotifyWaiters();
+    }
+    served = true;
+    if (ask && interrupted_ && !done() && Interrupted(lock)) {
+      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+    }
+  }
+}
+
+bool Hub::Interrupted(Lock& lock) {
+  lock.unlock();
+  const bool interrupted = interrupted_();
+  lock.lock();
+  return interrupted;
+}
+
+void Hub::ServeOnce(Lock& lock) {
+  if (on_duty_ || IsShutdown()) return;
+  on_duty_ = true;
+  ReceiveFrames();
+  Sleep(lock, Deadline::Now());
+  OnTimer();
+  on_duty_ = false;
+  NotifyWaiters();
+}
+
+void Hub::ReceiveFrames() {
+  if (socket_ == nullptr) return;
+  if (socket_->TakeDisconnect()) OnDisconnect();
+  RawFrame frame;
+  for (int i = 0; i < kFramesPerTurn && socket_ != nullptr && socket_->Receive(&frame); ++i) {
+    OnFrame(std::move(frame));
+    frame = RawFrame();
+  }
+}
+
+bool Hub::Sleep(Lock& lock, Deadline deadline) {
+  Deadline until = Earlier(deadline, OnTimer());
+  // Frames beyond one turn's number raise no event any more.
+  if (socket_ != nullptr && socket_->Readable()) until = Deadline::Now();
+  std::array<epoll_event, 16> events;
+  sleeping_ = true;
+  lock.unlock();
+  const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                               until.PollMillis(interrupted_ ? kSliceMillis : -1));
+  const bool slice_passed = count == 0 && !until.Passed();
+  const bool signal = (count < 0 && errno == EINTR) || slice_passed;
+  lock.lock();
+  sleeping_ = false;
+  for (int i = 0; i < count; ++i) {
+    const uint64_t number = events[static_cast<size_t>(i)].data.u64;
+    if (number == kWake) {
+      uint64_t ignored;
+      (void)!read(wake_.get(), &ignored, sizeof(ignored));
+    } else if (const auto watch = watches_.find(number); watch != watches_.end()) {
+      const std::function<void()> on_event = watch->second.second;  // it may unwatch itself
+      on_event();
+    }
+  }
+  ReceiveFrames();
+  return signal;
+}
+
+void Hub::SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
+  Waiter self{done};
+  const auto place = waiters_.insert(waiters_.end(), &self);
+  const auto slice = Deadline::After(absl::Milliseconds(kSliceMillis));
+  const Deadline until = interrupted_ ? Earlier(deadline, slice) : deadline;
+  if (until.never()) {
+    self.wake.wait(lock);
+  } else {
+    self.wake.wait_until(lock, until.when());
+  }
+  waiters_.erase(place);
+}
+
+void Hub::NotifyWaiters() {
+  for (Waiter* waiter : waiters_) {
+    if (waiter->done()) waiter->wake.notify_one();
+  }
+}
+
+ZmqSocket::Sent Hub::Send(const RoutingId& to, OutFrame& frame) {
+  if (socket_ == nullptr) return ZmqSocket::Sent::kUnreachable;
+  const ZmqSocket::Sent sent = socket_->Send(to, frame);
+  // Sending may have swallowed the event that the sleeper waits for.
+  if (sleeping_ && socket_->Readable()) Wake();
+  return sent;
+}
+
+uint64_t Hub::Watch(int fd, std::function<void()> on_event) {
+  const uint64_t number = next_watch_++;
+  // Fails only without kernel memory; the fd's events are then found by the next look.
+  if (!AddToEpoll(epoll_.get(), fd, number).ok()) return number;
+  watches_.emplace(number, std::pair(fd, std::move(on_event)));
+  return number;
+}
+
+void Hub::Unwatch(uint64_t number) {
+  const auto watch = watches_.find(number);
+  if (watch == watches_.end()) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, watch->second.first, nullptr);
+  watches_.erase(watch);
+}
+
+void Hub::StateChanged() {
+  NotifyWaiters();
+  if (sleeping_) Wake();
+}
+
+void Hub::Wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof(one));
+}
+
+void Hub::Shutdown(absl::Duration linger) {
+  if (socket_ == nullptr) return;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket_->fd(), nullptr);
+  if (socket_->monitor_fd() >= 0) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket_->monitor_fd(), nullptr);
+  }
+  socket_->SetLinger(linger);
+  socket_.reset();
+  StateChanged();
+}
+
+void Hub::StopListening() {
+  if (socket_ != nullptr) socket_->StopListening();
+}
+
+}  // namespace pannier

@@ -1,0 +1,106 @@
+// Hub: one ZeroMQ socket, what is watched beside it, and the duty of watching.
+//
+// pannier starts no thread. Threads that wait for something (a message, a connection,
+// room in a window) call Wait; one of them has the duty: it receives frames for all and
+// sleeps in epoll, the others sleep on condition variables of their own. Who has what he
+// waited for passes the duty on. This is the leader/followers pattern (Schmidt et al.,
+// Pattern-Oriented Software Architecture 2); docs/threading.md tells it at length.
+//
+// Every member but Wake and the constants needs mutex() held, and every virtual call is
+// made with it held. Nothing here waits with it held.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "absl/functional/function_ref.h"
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/transport/link_socket.h"
+#include "pannier/transport/zmq_socket.h"
+
+namespace pannier {
+
+class Hub : public std::enable_shared_from_this<Hub> {
+ public:
+  using Lock = std::unique_lock<std::mutex>;
+
+  virtual ~Hub();
+  Hub(const Hub&) = delete;
+  Hub& operator=(const Hub&) = delete;
+
+  std::mutex& mutex() { return mutex_; }
+
+  // Waits until `done`, a pure function of what mutex() guards, or `deadline`; serves the
+  // socket and all watches meanwhile, at least once. Errors: DeadlineExceeded (bare; the
+  // caller says of what), Interrupted, kSystem.
+  Status Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
+
+  // Serves what is there already, unless another thread has the duty.
+  void ServeOnce(Lock& lock);
+
+  // Sends one frame. Full cannot happen: ZeroMQ's limits are off.
+  ZmqSocket::Sent Send(const RoutingId& to, OutFrame& frame);
+
+  // Calls `on_event`, on the thread that has the duty, when `fd` is readable or hung up.
+  // Returns a number for Unwatch, which must come before `fd` is closed.
+  uint64_t Watch(int fd, std::function<void()> on_event);
+  void Unwatch(uint64_t number);
+
+  // What Wait asks for may have changed, by another thread than the one on duty.
+  void StateChanged();
+  // Any thread, under no lock, also from a signal handler: the thread on duty looks again.
+  void Wake();
+
+  // Closes the socket; frames under way have `linger` to leave. Idempotent.
+  void Shutdown(absl::Duration linger);
+  bool IsShutdown() const { return socket_ == nullptr; }
+  void StopListening();
+
+  int epoll_fd() const { return epoll_.get(); }
+  uint32_t epoch() const { return epoch_; }
+
+ protected:
+  Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted);
+  // To be called once, before the hub is used. Errors: kSystem.
+  Status Open();
+
+  virtual void OnFrame(RawFrame frame) = 0;
+  // A connection below the socket was lost: of whom, ZeroMQ does not say.
+  virtual void OnDisconnect() = 0;
+  // Does what is due by time; returns when to call again.
+  virtual Deadline OnTimer() = 0;
+
+ private:
+  struct Waiter {
+    absl::FunctionRef<bool()> done;
+    std::condition_variable wake = {};
+  };
+
+  Status WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
+  void ReceiveFrames();
+  // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
+  bool Sleep(Lock& lock, Deadline deadline);
+  void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
+  void NotifyWaiters();
+  bool Interrupted(Lock& lock);
+
+  const std::function<bool()> interrupted_;
+  const uint32_t epoch_;
+  std::mutex mutex_;
+  std::unique_ptr<ZmqSocket> socket_;
+  UniqueFd epoll_;
+  UniqueFd wake_;          // eventfd
+  bool on_duty_ = false;   // a thread has the duty
+  bool sleeping_ = false;  // and sleeps in epoll
+  uint64_t next_watch_;
+  std::map<uint64_t, std::pair<int, std::function<void()>>> watches_;
+  std::list<Waiter*> waiters_;
+};
+
+}  // namespace pannier

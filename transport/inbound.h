@@ -1,0 +1,28 @@
+// Inbound: a frame of type message that waits to be received, and how a Message is made
+// of it.
+#pragma once
+
+#include "pannier/base/status.h"
+#include "pannier/transport/connection.h"
+#include "pannier/transport/link.h"
+#include "pannier/transport/wire.h"
+#include "pannier/transport/zmq_socket.h"
+
+namespace pannier {
+
+struct Inbound {
+  wire::Frame frame;  // borrows from raw.head
+  RawFrame raw;
+  uint64_t size = 0;  // bytes of the frame, for the window
+
+  // Hands back every lease that the frame names, unopened.
+  void HandBack(Link* link) const;
+};
+
+// Makes the message: opens leases on `link` (null: a lease is CorruptMessage), copies
+// what travelled inline to aligned memory, takes parts as they are. On an error, whatever
+// the frame leased is handed back, or the connection must be ended (CorruptMessage). May
+// map memory: call it without a lock.
+StatusOr<Message> OpenMessage(Inbound inbound, Link* link, bool readonly, ConnectionStats* stats);
+
+}  // namespace pannier

@@ -1,0 +1,148 @@
+#include "pannier/transport/link.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/base/bytes.h"
+
+namespace pannier {
+namespace {
+
+constexpr uint32_t kLinkMagic = 0x4C4E4E50;  // "PNNL"
+enum class PacketType : uint8_t { kToken = 1, kAccepted = 2, kSegment = 3 };
+
+Status Corrupt(const std::string& what) {
+  return MakeError(ErrorKind::kCorruptMessage, absl::StrCat("link packet: ", what));
+}
+
+std::string PacketOf(PacketType type, ByteSpan rest = {}) {
+  std::string packet;
+  ByteWriter writer(&packet);
+  writer.Write(kLinkMagic);
+  writer.Write(static_cast<uint8_t>(type));
+  writer.WriteSpan(rest);
+  return packet;
+}
+
+StatusOr<PacketType> ReadType(ByteReader& reader) {
+  const uint32_t magic = reader.Read<uint32_t>();
+  const uint8_t type = reader.Read<uint8_t>();
+  if (!reader.ok() || magic != kLinkMagic) return Corrupt("magic");
+  if (type < 1 || type > 3) return Corrupt(absl::StrCat("unknown type ", type));
+  return static_cast<PacketType>(type);
+}
+
+}  // namespace
+
+Status Link::SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd) {
+  return socket.Send(AsBytes(PacketOf(PacketType::kToken, std::as_bytes(std::span(token)))),
+                     ring_fd);
+}
+
+Status Link::SendAccepted(LinkSocket& socket, int ring_fd) {
+  return socket.Send(AsBytes(PacketOf(PacketType::kAccepted)), ring_fd);
+}
+
+StatusOr<Link::Greeting> Link::ReceiveGreeting(LinkSocket& socket, bool accepted) {
+  PANNIER_ASSIGN_OR_RETURN(LinkSocket::Packet packet, socket.Receive());
+  Greeting greeting;
+  if (packet.ended) {
+    return MakeError(ErrorKind::kConnectionLost, "link: the peer closed the socket");
+  }
+  if (packet.bytes.empty()) return greeting;
+  if (packet.fd_was_lost)
+    return SystemError(EMFILE, "link: no descriptor free for the return ring");
+  ByteReader reader(AsBytes(packet.bytes));
+  PANNIER_ASSIGN_OR_RETURN(const PacketType type, ReadType(reader));
+  if (type != (accepted ? PacketType::kAccepted : PacketType::kToken)) {
+    return Corrupt(absl::StrCat("type ", static_cast<int>(type), " out of turn"));
+  }
+  if (type == PacketType::kToken) greeting.token = reader.Read<wire::Token>();
+  if (!reader.ok() || !packet.fd.valid()) return Corrupt("a token or its return ring is missing");
+  greeting.arrived = true;
+  greeting.ring = std::move(packet.fd);
+  return greeting;
+}
+
+StatusOr<std::unique_ptr<LeaseRow>> Link::OpenRow(Pool& pool, const std::string& peer,
+                                                  std::shared_ptr<LinkSocket> socket) {
+  return pool.OpenRow(peer, [socket = std::move(socket)] { return socket->Alive(); });
+}
+
+StatusOr<std::unique_ptr<Link>> Link::Create(std::string peer, std::shared_ptr<LinkSocket> socket,
+                                             std::shared_ptr<Pool> pool,
+                                             std::unique_ptr<LeaseRow> row, const UniqueFd& ring) {
+  PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<Import> import, Import::Create(peer, ring.get()));
+  import->KeepAlive(socket);
+  return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
+                                        std::move(row), std::move(import)));
+}
+
+Link::Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
+           std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import)
+    : peer_(std::move(peer)),
+      socket_(std::move(socket)),
+      pool_(std::move(pool)),
+      row_(std::move(row)),
+      import_(std::move(import)) {}
+
+Link::~Link() {
+  const auto drained = row_->Drain();
+  if (drained.ok() && row_->leases() > 0 && socket_->Alive()) pool_->Adopt(std::move(row_));
+}
+
+Status Link::Announce(const LeaseDescriptor& lease) {
+  const std::lock_guard lock(mutex_);
+  if (announced_.contains(lease.segment)) return absl::OkStatus();
+  PANNIER_ASSIGN_OR_RETURN(const SegmentHandle segment, pool_->Segment(lease.segment));
+  std::string fields;
+  ByteWriter writer(&fields);
+  writer.Write(segment.id);
+  writer.Write(segment.size);
+  PANNIER_RETURN_IF_ERROR(
+      socket_->Send(AsBytes(PacketOf(PacketType::kSegment, AsBytes(fields))), segment.fd));
+  announced_.insert(segment.id);
+  return absl::OkStatus();
+}
+
+StatusOr<Buffer> Link::Open(const LeaseDescriptor& lease, bool writable) {
+  if (!import_->HasSegment(lease.segment)) {
+    PANNIER_RETURN_IF_ERROR(ReceivePackets().status());
+    const std::lock_guard lock(mutex_);
+    if (!import_->HasSegment(lease.segment) && !lost_segment_.ok()) {
+      import_->HandBack(lease);
+      return lost_segment_;
+    }
+  }
+  return import_->Open(lease, writable);
+}
+
+StatusOr<bool> Link::ReceivePackets() {
+  const std::lock_guard lock(mutex_);
+  for (;;) {
+    PANNIER_ASSIGN_OR_RETURN(LinkSocket::Packet packet, socket_->Receive());
+    if (packet.ended) return false;
+    if (packet.bytes.empty()) return true;
+    PANNIER_RETURN_IF_ERROR(HandlePacket(std::move(packet)));
+  }
+}
+
+Status Link::HandlePacket(LinkSocket::Packet packet) {
+  ByteReader reader(AsBytes(packet.bytes));
+  PANNIER_ASSIGN_OR_RETURN(const PacketType type, ReadType(reader));
+  if (type != PacketType::kSegment) return Corrupt("a greeting after the handshake");
+  const uint32_t id = reader.Read<uint32_t>();
+  const uint64_t size = reader.Read<uint64_t>();
+  if (!reader.ok()) return Corrupt("segment announcement too short");
+  if (packet.fd_was_lost || !packet.fd.valid()) {
+    lost_segment_ = SystemError(
+        EMFILE, absl::StrCat("segment ", id, " of ", peer_,
+                             ": this process had no descriptor free when it was announced; raise "
+                             "RLIMIT_NOFILE and connect again"));
+    return absl::OkStatus();
+  }
+  return import_->AddSegment(id, packet.fd.Release(), size);
+}
+
+}  // namespace pannier

@@ -1,0 +1,84 @@
+// Link: what two processes of one host hold of each other. The row of leases that we
+// granted the peer, the import of what it granted us, and the socket between, over which
+// segments are announced and whose end is the peer's end.
+//
+// Thread-safe. The row is outlived by nothing but the pool's adoption of it; the import
+// lives on in the buffers made of it, and keeps the socket open while they live.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "pannier/base/status.h"
+#include "pannier/shm/import.h"
+#include "pannier/shm/pool.h"
+#include "pannier/transport/handshake.h"
+#include "pannier/transport/link_socket.h"
+
+namespace pannier {
+
+class Link {
+ public:
+  // The packets before the link stands. The connecting side sends its token with the ring
+  // of its row, the listening side answers with its own ring.
+  static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd);
+  static Status SendAccepted(LinkSocket& socket, int ring_fd);
+  struct Greeting {
+    bool arrived = false;
+    wire::Token token = {};  // of a token packet
+    UniqueFd ring;
+  };
+  // `accepted` says which of the two packets is expected. Errors: CorruptMessage,
+  // ConnectionLost (the peer closed the socket), kSystem.
+  static StatusOr<Greeting> ReceiveGreeting(LinkSocket& socket, bool accepted);
+
+  // A row in `pool` whose `alive` asks this socket.
+  static StatusOr<std::unique_ptr<LeaseRow>> OpenRow(Pool& pool, const std::string& peer,
+                                                     std::shared_ptr<LinkSocket> socket);
+
+  // `ring` is the peer's, for what it leases to us.
+  static StatusOr<std::unique_ptr<Link>> Create(std::string peer,
+                                                std::shared_ptr<LinkSocket> socket,
+                                                std::shared_ptr<Pool> pool,
+                                                std::unique_ptr<LeaseRow> row,
+                                                const UniqueFd& ring);
+  ~Link();  // the row goes to the pool if leases are out and the peer lives
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  // Tells the peer of the segment that `lease` names, unless it was told before. To be
+  // called before the frame is sent. Errors: kSystem (EAGAIN: the peer does not read).
+  Status Announce(const LeaseDescriptor& lease);
+
+  // Opens a lease of the peer's; takes announcements in first if its segment is not
+  // known yet. Errors: those of Import::Open.
+  StatusOr<Buffer> Open(const LeaseDescriptor& lease, bool writable);
+
+  // Takes in the packets that wait. False when the peer closed the socket. Errors:
+  // CorruptMessage.
+  StatusOr<bool> ReceivePackets();
+
+  LeaseRow& row() { return *row_; }
+  Import& import() { return *import_; }
+  const LinkSocket& socket() const { return *socket_; }
+  // The peer is gone: its leases end.
+  void PeerIsGone() { row_->Close(); }
+
+ private:
+  Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
+       std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import);
+  Status HandlePacket(LinkSocket::Packet packet);
+
+  const std::string peer_;
+  const std::shared_ptr<LinkSocket> socket_;
+  const std::shared_ptr<Pool> pool_;
+  std::unique_ptr<LeaseRow> row_;
+  const std::shared_ptr<Import> import_;
+  std::mutex mutex_;
+  std::set<uint32_t> announced_;  // guarded by mutex_
+  Status lost_segment_;           // guarded by mutex_: why a segment could not be taken in
+};
+
+}  // namespace pannier

@@ -1,0 +1,88 @@
+// LinkSocket: the Unix-domain side channel between two processes of one host. A
+// SOCK_SEQPACKET socket in the abstract namespace: packets stay whole, descriptors travel
+// with them, and no file is left behind. Packets: docs/wire_format.md, "Link packets".
+//
+// The kernel closes the socket when the process dies, however it dies: that end is how
+// death is known, at once, without timers or process numbers. A forked child closes its
+// inherited copies in a fork handler, or they would keep a dead parent's links alive.
+//
+// Nothing here waits. Thread-safe but for TakeFd and destruction.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "pannier/base/bytes.h"
+#include "pannier/base/status.h"
+
+namespace pannier {
+
+// A descriptor that is closed when it goes out of scope.
+class UniqueFd {
+ public:
+  explicit UniqueFd(int fd = -1) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(other.Release()) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept;
+  ~UniqueFd();
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int Release() {
+    const int fd = fd_;
+    fd_ = -1;
+    return fd;
+  }
+
+ private:
+  int fd_;
+};
+
+struct PeerCredentials {
+  pid_t pid = 0;
+  uid_t uid = 0;
+};
+
+class LinkSocket {
+ public:
+  // Takes over a connected socket.
+  explicit LinkSocket(UniqueFd fd);
+  ~LinkSocket();
+  LinkSocket(const LinkSocket&) = delete;
+  LinkSocket& operator=(const LinkSocket&) = delete;
+
+  // A socket listening on a fresh random name, which is written to `name`.
+  static StatusOr<UniqueFd> Listen(std::string* name);
+  // The next connection waiting, or an invalid one if there is none.
+  static UniqueFd Accept(int listening_fd);
+  // Errors: kSystem (ECONNREFUSED: nobody listens there in this network namespace),
+  // InvalidArgument (not a name of ours).
+  static StatusOr<UniqueFd> Connect(const std::string& name);
+
+  // Who is at the other end, as the kernel saw it when the socket was connected.
+  StatusOr<PeerCredentials> Peer() const;
+
+  // Sends one packet, with a descriptor unless `fd` is -1. Errors: kSystem (EAGAIN: the
+  // peer does not read; EPIPE, ECONNRESET: it is gone; ETOOMANYREFS, EMFILE).
+  Status Send(ByteSpan packet, int fd);
+
+  struct Packet {
+    std::string bytes;  // empty: none is there
+    UniqueFd fd;
+    bool ended = false;        // the peer closed the socket
+    bool fd_was_lost = false;  // this process has no descriptor free
+  };
+  StatusOr<Packet> Receive();
+
+  // False once the peer closed its end. Any thread; one system call.
+  bool Alive() const;
+  int fd() const { return fd_; }
+
+ private:
+  friend struct ForkHandlers;
+  int fd_;  // -1 in a forked child
+  LinkSocket* previous_ = nullptr;
+  LinkSocket* next_ = nullptr;
+};
+
+}  // namespace pannier

@@ -1,0 +1,132 @@
+#include "pannier/transport/outbound.h"
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+
+namespace pannier {
+namespace {
+
+constexpr std::array<std::byte, wire::kInlineAlignment> kPadding = {};
+
+wire::BufferRecord LeasedRecord(const LeaseDescriptor& lease) {
+  wire::BufferRecord record;
+  record.offset = lease.offset;
+  record.length = lease.length;
+  record.segment = lease.segment;
+  record.slot = lease.slot;
+  record.generation = lease.generation;
+  record.place = static_cast<uint8_t>(wire::Place::kLeased);
+  record.readonly = lease.readonly;
+  return record;
+}
+
+}  // namespace
+
+Outbound::~Outbound() {
+  for (const LeaseDescriptor& lease : leases_) link_->row().Revoke(lease);
+}
+
+Status Outbound::PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline) {
+  if (message_.envelope.size() > wire::kMaxEnvelope) {
+    return MakeError(ErrorKind::kLimit,
+                     absl::StrCat("envelope of ", message_.envelope.size(), " bytes; at most ",
+                                  wire::kMaxEnvelope, " may be sent"));
+  }
+  if (message_.buffers.size() > wire::kMaxBuffers) {
+    return MakeError(ErrorKind::kLimit,
+                     absl::StrCat("message of ", message_.buffers.size(), " buffers; at most ",
+                                  wire::kMaxBuffers, " may be sent"));
+  }
+  records_.reserve(message_.buffers.size());
+  for (const Buffer& buffer : message_.buffers) {
+    PANNIER_RETURN_IF_ERROR(PlaceOne(buffer, pool, inline_threshold, deadline));
+  }
+  frame_size_ += sizeof(wire::FrameHeader) + records_.size() * sizeof(wire::BufferRecord) +
+                 message_.envelope.size() + message_.stream.size();
+  return absl::OkStatus();
+}
+
+Status Outbound::PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold,
+                          Deadline deadline) {
+  if (buffer.size() == 0) {
+    PlaceInFrame(buffer, /*inside=*/true);
+    return absl::OkStatus();
+  }
+  const bool shorter = buffer.size() < inline_threshold;
+  // A message of more buffers than a row has leases would wait for itself for ever.
+  if (link_ == nullptr || leases_.size() >= link_->row().credit()) {
+    PlaceInFrame(buffer, shorter);
+    return absl::OkStatus();
+  }
+  if (pool.Contains(buffer.data(), buffer.size())) {
+    return Lease(buffer, buffer.readonly(), deadline);
+  }
+  if (shorter) {
+    PlaceInFrame(buffer, /*inside=*/true);
+    return absl::OkStatus();
+  }
+  // The copy's Buffer dies here; the lease holds its block.
+  PANNIER_ASSIGN_OR_RETURN(const Buffer copy, pool.Copy(buffer.span(), deadline));
+  copied_bytes_ += copy.size();
+  return Lease(copy, buffer.readonly(), deadline);
+}
+
+Status Outbound::Lease(const Buffer& buffer, bool readonly, Deadline deadline) {
+  PANNIER_ASSIGN_OR_RETURN(const LeaseDescriptor lease,
+                           link_->row().Grant(buffer.data(), buffer.size(), readonly, deadline));
+  leases_.push_back(lease);
+  records_.push_back(LeasedRecord(lease));
+  leased_bytes_ += buffer.size();
+  return absl::OkStatus();
+}
+
+void Outbound::PlaceInFrame(const Buffer& buffer, bool inside) {
+  wire::BufferRecord record;
+  record.length = buffer.size();
+  record.place = static_cast<uint8_t>(inside ? wire::Place::kInline : wire::Place::kPart);
+  record.readonly = buffer.readonly();
+  records_.push_back(record);
+  framed_bytes_ += buffer.size();
+  copied_bytes_ += buffer.size();
+  if (!inside) {
+    parts_.push_back(buffer.span());
+    frame_size_ += buffer.size();
+    return;
+  }
+  const uint64_t padded = wire::InlineSize(buffer.size());
+  inline_pieces_.push_back(buffer.span());
+  inline_pieces_.push_back(ByteSpan(kPadding).first(padded - buffer.size()));
+  frame_size_ += padded;
+}
+
+OutFrame Outbound::Compose(uint16_t version, uint64_t connection) const {
+  wire::FrameHeader header;
+  header.version = version;
+  header.type = static_cast<uint8_t>(wire::FrameType::kMessage);
+  header.connection = connection;
+  header.stream_size = message_.stream.size();
+  header.envelope_size = static_cast<uint32_t>(message_.envelope.size());
+  header.buffer_count = static_cast<uint32_t>(records_.size());
+  std::vector<ByteSpan> pieces = {std::as_bytes(std::span(&header, 1)),
+                                  std::as_bytes(std::span(records_)), message_.envelope,
+                                  message_.stream};
+  pieces.insert(pieces.end(), inline_pieces_.begin(), inline_pieces_.end());
+  return OutFrame(pieces, parts_);
+}
+
+Status Outbound::AnnounceSegments() {
+  for (const LeaseDescriptor& lease : leases_) PANNIER_RETURN_IF_ERROR(link_->Announce(lease));
+  return absl::OkStatus();
+}
+
+void Outbound::Sent(ConnectionStats* stats) {
+  leases_.clear();
+  ++stats->messages_sent;
+  stats->stream_bytes_sent += message_.stream.size();
+  stats->leased_bytes_sent += leased_bytes_;
+  stats->inline_bytes_sent += framed_bytes_;
+  stats->copied_bytes += copied_bytes_;
+}
+
+}  // namespace pannier

@@ -1,0 +1,57 @@
+// Outbound: a message on its way out. Decides for each buffer where it travels, takes the
+// leases, and composes the frame. If it is dropped before Sent(), the leases are taken
+// back: a send that fails leaves nothing behind.
+//
+// One thread; holds no lock.
+#pragma once
+
+#include <vector>
+
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/shm/pool.h"
+#include "pannier/transport/connection.h"
+#include "pannier/transport/link.h"
+#include "pannier/transport/wire.h"
+#include "pannier/transport/zmq_socket.h"
+
+namespace pannier {
+
+class Outbound {
+ public:
+  // `link` may be null: then all buffers travel in the frame. Borrows `message`.
+  Outbound(const OutgoingMessage& message, std::shared_ptr<Link> link)
+      : message_(message), link_(std::move(link)) {}
+  ~Outbound();
+  Outbound(const Outbound&) = delete;
+  Outbound& operator=(const Outbound&) = delete;
+
+  // Finds a place for every buffer. Errors: PoolExhausted, Limit, kSystem ...
+  Status PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline);
+  // Bytes of the frame, known once buffers have places.
+  uint64_t frame_size() const { return frame_size_; }
+  // The frame; the header's sequence is still to be patched in.
+  OutFrame Compose(uint16_t version, uint64_t connection) const;
+  // Tells the peer of segments it has not heard of. Errors: as Link::Announce.
+  Status AnnounceSegments();
+  // The frame is out: the leases are the peer's now.
+  void Sent(ConnectionStats* stats);
+
+ private:
+  Status PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold, Deadline deadline);
+  Status Lease(const Buffer& buffer, bool readonly, Deadline deadline);
+  void PlaceInFrame(const Buffer& buffer, bool inside);
+
+  const OutgoingMessage& message_;
+  const std::shared_ptr<Link> link_;
+  std::vector<wire::BufferRecord> records_;
+  std::vector<LeaseDescriptor> leases_;
+  std::vector<ByteSpan> inline_pieces_;  // with padding
+  std::vector<ByteSpan> parts_;
+  uint64_t frame_size_ = 0;
+  uint64_t leased_bytes_ = 0;
+  uint64_t framed_bytes_ = 0;
+  uint64_t copied_bytes_ = 0;
+};
+
+}  // namespace pannier

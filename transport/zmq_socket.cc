@@ -1,0 +1,293 @@
+#include "pannier/transport/zmq_socket.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <utility>
+#include <zmq.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/base/process_epoch.h"
+
+namespace pannier {
+namespace {
+
+// Frames of a closed socket may take this long to leave, and so may a process that ends.
+constexpr int kLingerMillis = 5000;
+// tcp only: a peer whose machine vanished is noticed after this long. A stopped process
+// of a live machine is not affected: its ZeroMQ thread is stopped too, so this is long.
+constexpr int kHeartbeatMillis = 10'000;
+constexpr int kHeartbeatTimeoutMillis = 60'000;
+
+// One context per process, and another for a forked child, who may not touch its parent's.
+// Never destroyed but for the flush at exit, when no socket is open.
+struct ProcessContext {
+  zmq::context_t context;
+  std::atomic<int> sockets{0};
+  uint32_t epoch = ProcessEpoch();
+};
+
+std::mutex g_mutex;
+ProcessContext* g_context = nullptr;  // guarded by g_mutex
+
+// Lets frames that were sent just before the process ends leave, for kLingerMillis at most.
+void FlushAtExit() {
+  const std::lock_guard lock(g_mutex);
+  if (g_context == nullptr || Forked(g_context->epoch)) return;
+  if (g_context->sockets.load() == 0) g_context->context.close();
+}
+
+ProcessContext& Context() {
+  const std::lock_guard lock(g_mutex);
+  if (g_context == nullptr) {
+    g_context = new ProcessContext;
+    std::atexit(FlushAtExit);
+  } else if (Forked(g_context->epoch)) {
+    g_context = new ProcessContext;  // the parent's stays as it is
+  }
+  return *g_context;
+}
+
+class MessageOwner final : public BufferOwner {
+ public:
+  static Buffer Wrap(zmq::message_t&& message) {
+    auto* owner = new MessageOwner(std::move(message));
+    return Buffer(static_cast<std::byte*>(owner->message_.data()), owner->message_.size(),
+                  /*readonly=*/false, owner);
+  }
+
+ private:
+  explicit MessageOwner(zmq::message_t&& message) : message_(std::move(message)) {}
+  void Dispose() noexcept override { delete this; }
+  zmq::message_t message_;
+};
+
+Status ZmqError(const zmq::error_t& error, const std::string& what) {
+  // ZeroMQ's own numbers have no text in strerror.
+  if (error.num() < ZMQ_HAUSNUMERO) return SystemError(error.num(), what);
+  return MakeError(ErrorKind::kSystem, absl::StrCat(what, ": ", error.what()));
+}
+
+}  // namespace
+
+struct OutFrame::Parts {
+  std::vector<zmq::message_t> messages;
+  uint64_t size = 0;
+};
+
+OutFrame::OutFrame(std::span<const ByteSpan> pieces, std::span<const ByteSpan> parts)
+    : parts_(std::make_unique<Parts>()) {
+  size_t head_size = 0;
+  for (const ByteSpan piece : pieces) head_size += piece.size();
+  parts_->messages.reserve(1 + parts.size());
+  std::byte* at = static_cast<std::byte*>(parts_->messages.emplace_back(head_size).data());
+  for (const ByteSpan piece : pieces) {
+    if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  }
+  parts_->size = head_size;
+  for (const ByteSpan part : parts) {
+    parts_->messages.emplace_back(part.data(), part.size());
+    parts_->size += part.size();
+  }
+}
+OutFrame::OutFrame(OutFrame&&) noexcept = default;
+OutFrame::~OutFrame() = default;
+std::byte* OutFrame::head() { return static_cast<std::byte*>(parts_->messages.front().data()); }
+uint64_t OutFrame::size() const { return parts_->size; }
+
+struct ZmqSocket::Impl {
+  Impl(ProcessContext& process, zmq::socket_type type)
+      : owner(process), socket(process.context, type), router(type == zmq::socket_type::router) {
+    owner.sockets.fetch_add(1);
+    socket.set(zmq::sockopt::linger, kLingerMillis);
+    socket.set(zmq::sockopt::sndhwm, 0);  // the window bounds what queues
+    socket.set(zmq::sockopt::rcvhwm, 0);
+  }
+  ~Impl() {
+    if (monitor.handle() != nullptr) zmq_socket_monitor(socket.handle(), nullptr, 0);
+    monitor.close();
+    socket.close();
+    owner.sockets.fetch_sub(1);
+  }
+
+  void Watch() {
+    static std::atomic<uint64_t> number{0};
+    const std::string name = absl::StrCat("inproc://pannier-monitor-", number.fetch_add(1));
+    constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED;
+    if (zmq_socket_monitor(socket.handle(), name.c_str(), kEvents) != 0) return;
+    monitor = zmq::socket_t(owner.context, zmq::socket_type::pair);
+    monitor.set(zmq::sockopt::linger, 0);
+    monitor.connect(name);
+  }
+
+  // Takes in the monitor's events. An event is two parts: u16 number and u32 value, then
+  // the address.
+  void ReadMonitor() {
+    if (monitor.handle() == nullptr) return;
+    try {
+      zmq::message_t number, address;
+      while (monitor.recv(number, zmq::recv_flags::dontwait)) {
+        (void)monitor.recv(address, zmq::recv_flags::dontwait);
+        uint16_t event = 0;
+        if (number.size() >= sizeof(event)) std::memcpy(&event, number.data(), sizeof(event));
+        lost_peer = lost_peer || event == ZMQ_EVENT_DISCONNECTED;
+        stopped_listening = stopped_listening || event == ZMQ_EVENT_CLOSED;
+      }
+    } catch (const zmq::error_t&) {
+      // The context ends: there is nothing to learn any more.
+    }
+  }
+
+  void Limit(const Endpoint& endpoint, uint64_t max_part_bytes) {
+    socket.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(max_part_bytes));
+    if (endpoint.scheme == Endpoint::Scheme::kTcp) {
+      socket.set(zmq::sockopt::ipv6, true);
+      socket.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMillis);
+      socket.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMillis);
+    }
+    if (endpoint.scheme != Endpoint::Scheme::kInproc) Watch();
+  }
+
+  ProcessContext& owner;
+  zmq::socket_t socket;
+  zmq::socket_t monitor;
+  bool router;
+  bool lost_peer = false;
+  bool stopped_listening = false;
+  std::string bound;
+};
+
+ZmqSocket::ZmqSocket(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ZmqSocket::~ZmqSocket() = default;
+
+StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Listen(const Endpoint& endpoint,
+                                                       uint64_t max_part_bytes) {
+  PANNIER_RETURN_IF_ERROR(CheckIpcPathIsFree(endpoint));
+  try {
+    auto impl = std::make_unique<Impl>(Context(), zmq::socket_type::router);
+    impl->socket.set(zmq::sockopt::router_mandatory, true);
+    if (endpoint.scheme == Endpoint::Scheme::kIpc) {
+      // Nobody but this user gets as far as a frame.
+      const uid_t uid = geteuid();
+      zmq_setsockopt(impl->socket.handle(), ZMQ_IPC_FILTER_UID, &uid, sizeof(uid));
+    }
+    impl->Limit(endpoint, max_part_bytes);
+    impl->socket.bind(endpoint.text);
+    impl->bound = impl->socket.get(zmq::sockopt::last_endpoint);
+    return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(impl)));
+  } catch (const zmq::error_t& error) {
+    return ZmqError(error, absl::StrCat("listen on ", endpoint.text));
+  }
+}
+
+StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Connect(const Endpoint& endpoint,
+                                                        const RoutingId& id,
+                                                        uint64_t max_part_bytes) {
+  try {
+    auto impl = std::make_unique<Impl>(Context(), zmq::socket_type::dealer);
+    impl->socket.set(zmq::sockopt::routing_id, zmq::const_buffer(id.data(), id.size()));
+    impl->socket.set(zmq::sockopt::reconnect_ivl, 10);
+    impl->socket.set(zmq::sockopt::reconnect_ivl_max, 500);
+    impl->Limit(endpoint, max_part_bytes);
+    impl->socket.connect(endpoint.text);
+    impl->bound = endpoint.text;
+    return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(impl)));
+  } catch (const zmq::error_t& error) {
+    return ZmqError(error, absl::StrCat("connect to ", endpoint.text));
+  }
+}
+
+ZmqSocket::Sent ZmqSocket::Send(const RoutingId& to, OutFrame& frame) {
+  try {
+    constexpr auto kMore = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
+    if (impl_->router && !impl_->socket.send(zmq::const_buffer(to.data(), to.size()), kMore)) {
+      return Sent::kFull;
+    }
+    std::vector<zmq::message_t>& messages = frame.parts_->messages;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      const auto flags = i + 1 < messages.size() ? kMore : zmq::send_flags::dontwait;
+      // Once the first part is in, ZeroMQ takes the others.
+      if (!impl_->socket.send(messages[i], flags)) return Sent::kFull;
+    }
+    return Sent::kYes;
+  } catch (const zmq::error_t&) {
+    return Sent::kUnreachable;
+  }
+}
+
+bool ZmqSocket::Receive(RawFrame* frame) {
+  try {
+    for (;;) {
+      frame->parts.clear();
+      zmq::message_t part;
+      if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return false;
+      bool addressed = true;
+      if (impl_->router) {
+        addressed = part.size() == frame->from.size() && part.more();
+        if (addressed) std::memcpy(frame->from.data(), part.data(), part.size());
+        if (!part.more()) continue;
+        part = zmq::message_t();
+        if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return false;
+      }
+      bool more = part.more();
+      frame->head = MessageOwner::Wrap(std::move(part));
+      while (more) {
+        zmq::message_t next;
+        if (!impl_->socket.recv(next, zmq::recv_flags::dontwait)) return false;
+        more = next.more();
+        if (addressed) frame->parts.push_back(MessageOwner::Wrap(std::move(next)));
+      }
+      if (addressed) return true;
+    }
+  } catch (const zmq::error_t&) {
+    return false;
+  }
+}
+
+bool ZmqSocket::Readable() {
+  try {
+    return (impl_->socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
+  } catch (const zmq::error_t&) {
+    return false;
+  }
+}
+
+int ZmqSocket::fd() const { return impl_->socket.get(zmq::sockopt::fd); }
+
+int ZmqSocket::monitor_fd() const {
+  return impl_->monitor.handle() == nullptr ? -1 : impl_->monitor.get(zmq::sockopt::fd);
+}
+
+bool ZmqSocket::TakeDisconnect() {
+  impl_->ReadMonitor();
+  return std::exchange(impl_->lost_peer, false);
+}
+
+void ZmqSocket::StopListening() {
+  try {
+    impl_->socket.unbind(impl_->bound);
+  } catch (const zmq::error_t&) {
+    return;  // not bound any more: what was asked for
+  }
+  // ZeroMQ's thread does it, and whoever listens next must find the address free.
+  for (int i = 0; i < 1000 && impl_->monitor.handle() != nullptr; ++i) {
+    impl_->ReadMonitor();
+    if (impl_->stopped_listening) break;
+    usleep(1000);
+  }
+  // ZeroMQ leaves the file where it is.
+  constexpr std::string_view kIpc = "ipc://";
+  if (impl_->bound.starts_with(kIpc) && impl_->bound[kIpc.size()] != '@') unlink(impl_->bound.c_str() + kIpc.size());
+}
+
+void ZmqSocket::SetLinger(absl::Duration linger) {
+  impl_->socket.set(zmq::sockopt::linger, static_cast<int>(absl::ToInt64Milliseconds(linger)));
+}
+
+const std::string& ZmqSocket::bound_endpoint() const { return impl_->bound; }
+
+}  // namespace pannier

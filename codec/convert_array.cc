@@ -1,0 +1,407 @@
+#include "pannier/codec/convert_array.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/codec/convert_shapes.h"
+
+namespace pannier::codec {
+namespace {
+
+// What one of the spellings says, before it is checked against its bytes.
+struct Spelling {
+  DType dtype;
+  Shape shape;
+  std::optional<Extents> strides;  // in elements; else `order` says them
+  Order order = Order::kC;
+  size_t offset = 0;
+  bool exact = true;      // the bytes are those of the elements and no more
+  bool own_copy = false;  // NumPy would copy the bytes: writable whatever they came in
+  Value data;
+};
+
+// An array and who else may use its bytes.
+struct Found {
+  AnyArray array;
+  bool fresh = false;  // the bytes were copied for this array
+  Value data;
+};
+
+bool IsText(const Value& value) { return value.is(Kind::kStr) || value.is(Kind::kStr8); }
+
+StatusOr<Shape> ShapeFrom(const Value& value, const Place& place) {
+  Shape shape;
+  if (value.is(Kind::kInt) && value.int_value() >= 0) return Shape({value.int_value()});
+  if (!value.is(Kind::kTuple) || value.size() > kMaxRank) {
+    return place.Error(
+        absl::StrCat("the array's shape is no tuple of at most ", kMaxRank, " numbers"));
+  }
+  for (const Value& extent : value.items()) {
+    if (!extent.is(Kind::kInt) || extent.int_value() < 0) {
+      return place.Error(absl::StrCat("the array's shape holds ", Describe(extent)));
+    }
+    shape.push_back(static_cast<size_t>(extent.int_value()));
+  }
+  return shape;
+}
+
+// Strides in bytes, as Python has them, to strides in elements.
+StatusOr<Extents> StridesFrom(const Value& value, DType dtype, const Place& place) {
+  PANNIER_ASSIGN_OR_RETURN(Extents strides, ShapeFrom(value, place));
+  for (size_t d = 0; d < strides.rank(); ++d) {
+    if (strides[d] % dtype.itemsize != 0) {
+      return place.Error(absl::StrCat("the array's stride of ", strides[d],
+                                      " bytes is no multiple of its elements' ", dtype.itemsize));
+    }
+    strides[d] /= dtype.itemsize;
+  }
+  return strides;
+}
+
+StatusOr<Order> OrderFrom(const Value& value, const Place& place) {
+  if (value.is_none()) return Order::kC;
+  if (value.is(Kind::kBool)) return value.bool_value() ? Order::kFortran : Order::kC;
+  if (value.is(Kind::kInt)) return value.int_value() != 0 ? Order::kFortran : Order::kC;
+  if (IsText(value) && value.text() == "C") return Order::kC;
+  if (IsText(value) && value.text() == "F") return Order::kFortran;
+  return place.Error(absl::StrCat("the array's order is ", Describe(value)));
+}
+
+StatusOr<DType> DTypeFrom(const Value& value, const Place& place, std::string_view expected) {
+  std::string name;
+  if (const auto dtype = DTypeOf(value, &name)) return *dtype;
+  return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of ", name));
+}
+
+// A shape in the order of memory, and the axes of the array in it: numpy.ndarray.transpose.
+Status Transpose(const Value& axes, Spelling* spelling, const Place& place) {
+  const size_t rank = spelling->shape.rank();
+  const auto strides = DenseStrides(spelling->shape, Order::kC, spelling->dtype.itemsize);
+  const auto items = SequenceItems(axes);
+  uint64_t seen = 0;
+  Shape shape;
+  Extents permuted;
+  for (size_t d = 0; strides && items && d < items->size(); ++d) {
+    const Value& axis = (*items)[d];
+    if (!axis.is(Kind::kInt) || axis.int_value() < 0 ||
+        axis.int_value() >= static_cast<int64_t>(rank)) {
+      break;
+    }
+    const auto from = static_cast<size_t>(axis.int_value());
+    seen |= uint64_t{1} << from;
+    shape.push_back(spelling->shape[from]);
+    permuted.push_back((*strides)[from]);
+  }
+  if (shape.rank() != rank || static_cast<size_t>(std::popcount(seen)) != rank ||
+      items->size() != rank) {
+    return place.Error("the array's order of axes is not one of its shape");
+  }
+  spelling->shape = shape;
+  spelling->strides = permuted;
+  return absl::OkStatus();
+}
+
+// _frombuffer(buffer, dtype, shape, order[, axes])
+StatusOr<Spelling> FromBufferCall(std::span<const Value> args, const Place& place,
+                                  std::string_view expected) {
+  if (args.size() != 4 && args.size() != 5) return place.Error("_frombuffer takes 4 arguments");
+  Spelling spelling;
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, expected));
+  PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(args[2], place));
+  spelling.data = args[0];
+  if (args.size() == 5 && IsText(args[3]) && args[3].text() == "K") {
+    PANNIER_RETURN_IF_ERROR(Transpose(args[4], &spelling, place));
+    return spelling;
+  }
+  PANNIER_ASSIGN_OR_RETURN(spelling.order, OrderFrom(args[3], place));
+  return spelling;
+}
+
+// ndarray(shape, dtype, buffer[, offset[, strides[, order]]])
+StatusOr<Spelling> ConstructorCall(std::span<const Value> args, const Place& place,
+                                   std::string_view expected) {
+  if (args.size() < 3 || args.size() > 6 || args[2].is_none()) {
+    return place.Error("an array without contents");
+  }
+  Spelling spelling;
+  PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(args[0], place));
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, expected));
+  spelling.data = args[2];
+  spelling.exact = false;
+  if (args.size() > 3) {
+    if (!args[3].is(Kind::kInt) || args[3].int_value() < 0) {
+      return place.Error(absl::StrCat("the array's offset is ", Describe(args[3])));
+    }
+    spelling.offset = static_cast<size_t>(args[3].int_value());
+  }
+  if (args.size() > 4 && !args[4].is_none()) {
+    PANNIER_ASSIGN_OR_RETURN(spelling.strides, StridesFrom(args[4], spelling.dtype, place));
+  }
+  if (args.size() > 5) {
+    PANNIER_ASSIGN_OR_RETURN(spelling.order, OrderFrom(args[5], place));
+  }
+  return spelling;
+}
+
+// _reconstruct(ndarray, (0,), b'b') with the state ([version,] shape, dtype, fortran, bytes)
+StatusOr<Spelling> ReconstructCall(const Value& call, std::span<const Value> args,
+                                   const Place& place, std::string_view expected) {
+  if (args.empty() ||
+      (!args[0].IsGlobal("numpy", "ndarray") && !args[0].IsGlobal("numpy", "memmap"))) {
+    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of ",
+                                    args.empty() ? "no class" : Describe(args[0]),
+                                    "; numpy.asarray makes a plain one"));
+  }
+  const Value* state = call.state();
+  if (state == nullptr || !state->is(Kind::kTuple) || (state->size() != 4 && state->size() != 5)) {
+    return place.Error("the array's state is not the one that NumPy writes");
+  }
+  const auto items = state->items().last(4);
+  Spelling spelling;
+  PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(items[0], place));
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(items[1], place, expected));
+  PANNIER_ASSIGN_OR_RETURN(spelling.order, OrderFrom(items[2], place));
+  spelling.data = items[3];
+  spelling.own_copy = true;
+  return spelling;
+}
+
+// array._array_reconstructor(array.array, typecode, machine format, bytes)
+StatusOr<Spelling> ArrayModuleCall(std::span<const Value> args, const Place& place,
+                                   std::string_view expected) {
+  // By machine format code; the last three are kinds of text.
+  static constexpr const char* kFormats[] = {"|u1", "|i1", "<u2", ">u2", "<i2", ">i2",
+                                             "<u4", ">u4", "<i4", ">i4", "<u8", ">u8",
+                                             "<i8", ">i8", "<f4", ">f4", "<f8", ">f8"};
+  if (args.size() != 4 || !args[2].is(Kind::kInt) || args[2].int_value() < 0) {
+    return place.Error("_array_reconstructor takes 4 arguments");
+  }
+  const auto format = static_cast<uint64_t>(args[2].int_value());
+  if (format >= std::size(kFormats)) {
+    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of text"));
+  }
+  Spelling spelling;
+  spelling.dtype = *DType::FromCode(kFormats[format]);
+  spelling.data = args[3];
+  spelling.own_copy = true;
+  if (const auto bytes = BytesLikeOf(args[3], place.document())) {
+    spelling.shape = {bytes->bytes.size() / spelling.dtype.itemsize};
+  }
+  return spelling;
+}
+
+StatusOr<Spelling> SpellingOf(const Value& value, const Place& place, std::string_view expected) {
+  const auto args = value.is(Kind::kReduce) ? ArgumentsOf(value) : std::nullopt;
+  if (args) {
+    const Value callee = value.callee();
+    if (IsNumpyCore(callee, "numeric", "_frombuffer")) {
+      return FromBufferCall(*args, place, expected);
+    }
+    if (callee.IsGlobal("numpy", "ndarray")) return ConstructorCall(*args, place, expected);
+    if (IsNumpyCore(callee, "multiarray", "_reconstruct")) {
+      return ReconstructCall(value, *args, place, expected);
+    }
+    if (callee.IsGlobal("array", "_array_reconstructor")) {
+      return ArrayModuleCall(*args, place, expected);
+    }
+  }
+  return place.Expected(expected, value);
+}
+
+StatusOr<AnyArray> Lay(const Spelling& spelling, Buffer buffer) {
+  if (spelling.strides) {
+    return AnyArray::Over(spelling.dtype, spelling.shape, *spelling.strides, std::move(buffer),
+                          spelling.offset);
+  }
+  return AnyArray::Over(spelling.dtype, spelling.shape, spelling.order, std::move(buffer),
+                        spelling.offset);
+}
+
+// `writable`: a copy is, whatever it was made of.
+StatusOr<Found> Find(const Value& value, const Place& place, std::string_view expected,
+                     bool writable = false) {
+  PANNIER_ASSIGN_OR_RETURN(const Spelling spelling, SpellingOf(value, place, expected));
+  auto bytes = BytesLikeOf(spelling.data, place.document());
+  if (!bytes) {
+    return place.Error(absl::StrCat("the array's contents are ", Describe(spelling.data)));
+  }
+  const size_t size = bytes->bytes.size();
+  // First the checks, then the copy.
+  StatusOr<AnyArray> array = Lay(spelling, bytes->bytes);
+  if (!array.ok()) return place.Error(array.status());
+  if (spelling.exact && array->size_bytes() != size) {
+    return place.Error(absl::StrCat("an array of shape ", ShapeText(array->shape()), " and dtype ",
+                                    array->dtype().Name(), " needs ", array->size_bytes(),
+                                    " bytes, its buffer has ", size));
+  }
+  if (bytes->out_of_band) return Found{*std::move(array), false, spelling.data};
+  PANNIER_RETURN_IF_ERROR(place.Charge(size));
+  Buffer copy = AllocateBuffer(size);
+  if (size > 0) std::memcpy(copy.mutable_data(), bytes->bytes.data(), size);
+  if (!writable && !spelling.own_copy && !bytes->mutable_type) copy = copy.AsReadonly();
+  PANNIER_ASSIGN_OR_RETURN(AnyArray fresh, Lay(spelling, std::move(copy)));
+  return Found{std::move(fresh), true, spelling.data};
+}
+
+Status CheckDType(DType found, DType wanted, bool any_order, const Place& place) {
+  if (found == wanted) return absl::OkStatus();
+  DType native = found;
+  native.big_endian = false;
+  if (native == wanted && any_order) return absl::OkStatus();
+  return place.Error(
+      absl::StrCat("expected ", wanted.Name(), " array, found ", found.Name(), " array",
+                   native == wanted ? "; a pannier::Array takes it, and converts it" : ""));
+}
+
+// Other processes may say that a bool is 2; C++ may not look at such a bool.
+StatusOr<AnyArray> CleanBools(AnyArray array, const Place& place) {
+  uint8_t all = 0;
+  if (array.is_dense()) {
+    for (size_t i = 0; i < array.size(); ++i) all |= static_cast<uint8_t>(array.data()[i]);
+  } else {
+    all = 2;  // scattered: not worth a look
+  }
+  if ((all & ~1) == 0) return array;
+  PANNIER_RETURN_IF_ERROR(place.Charge(array.size_bytes()));
+  const bool readonly = array.readonly();
+  array = array.Copy();
+  for (std::byte& element : array.buffer().mutable_span()) {
+    element = static_cast<std::byte>(element != std::byte{0});
+  }
+  return readonly ? array.AsReadonly() : array;
+}
+
+Value ShapeValue(std::span<const size_t> shape, size_t factor, Document& document) {
+  absl::InlinedVector<Value, 8> extents;
+  for (const size_t extent : shape) extents.push_back(document.NewUnsigned(extent * factor));
+  return document.NewTuple(std::span<const Value>(extents.data(), extents.size()));
+}
+
+Value DTypeValue(DType dtype, Document& document) {
+  const std::string code = dtype.Code();
+  const Value value = document.NewReduce(document.NewGlobal("numpy", "dtype"),
+                                         {document.InternStr(std::string_view(code).substr(1)),
+                                          Value::Bool(false), Value::Bool(true)});
+  const Value none = Value::None();
+  document.AddState(
+      value,
+      document.NewTuple({Value::Int(3), document.InternStr(std::string_view(code).substr(0, 1)),
+                         none, none, none, Value::Int(-1), Value::Int(-1), Value::Int(0)}));
+  return value;
+}
+
+Value ReconstructValue(const AnyArray& array, Document& document) {
+  const AnyArray plain = array.is_c() || array.is_fortran() ? array : array.CopyToC();
+  const Value call =
+      document.NewReduce(document.NewGlobal("numpy.core.multiarray", "_reconstruct"),
+                         {document.NewGlobal("numpy", "ndarray"),
+                          document.NewTuple({Value::Int(0)}), document.NewBytes(AsBytes("b"))});
+  document.Hold(plain.buffer());
+  const Value data = document.NewBytesView({plain.data(), plain.size_bytes()});
+  document.AddState(call, document.NewTuple({Value::Int(1), ShapeValue(plain.shape(), 1, document),
+                                             DTypeValue(plain.dtype(), document),
+                                             Value::Bool(plain.order() == Order::kFortran), data}));
+  return call;
+}
+
+}  // namespace
+
+bool IsNumpyCore(const Value& value, std::string_view module, std::string_view name) {
+  if (!value.is(Kind::kGlobal) || value.global_name() != name) return false;
+  std::string_view path = value.module_name();
+  for (const std::string_view package : {"numpy.core.", "numpy._core."}) {
+    if (path.starts_with(package)) return path.substr(package.size()) == module;
+  }
+  return false;
+}
+
+std::optional<DType> DTypeOf(const Value& value, std::string* name) {
+  std::string ignored;
+  std::string& found = name != nullptr ? *name : ignored;
+  found = "a dtype that is " + Describe(value);
+  if (IsText(value)) return DType::FromCode(value.text());
+  if (!value.is(Kind::kReduce) || !value.callee().IsGlobal("numpy", "dtype")) return std::nullopt;
+  const auto args = ArgumentsOf(value);
+  if (!args || args->empty() || !IsText((*args)[0])) return std::nullopt;
+  const std::string_view code = (*args)[0].text();
+  found = absl::StrCat("dtype ", Describe((*args)[0]));
+  if (code.starts_with('O')) found = "Python objects (dtype object)";
+  if (code.starts_with('V')) found = "structures (a dtype with fields)";
+  if (code.starts_with('M')) found = "dates (dtype datetime64)";
+  if (code.starts_with('m')) found = "durations (dtype timedelta64)";
+  auto dtype = DType::FromCode(code);
+  const Value* state = value.state();
+  if (!dtype || state == nullptr) return dtype;
+  // (version, byte order, subdtype, names, ...)
+  if (!state->is(Kind::kTuple) || state->size() < 6 || !IsText(state->items()[1])) {
+    return std::nullopt;
+  }
+  const auto items = state->items();
+  if (!items[2].is_none() || !items[3].is_none()) return std::nullopt;
+  dtype->big_endian = dtype->itemsize > 1 && items[1].text() == ">";
+  return dtype;
+}
+
+bool LooksLikeArray(const Value& value) {
+  if (!value.is(Kind::kReduce)) return false;
+  const Value callee = value.callee();
+  return IsNumpyCore(callee, "numeric", "_frombuffer") ||
+         IsNumpyCore(callee, "multiarray", "_reconstruct") || callee.IsGlobal("numpy", "ndarray") ||
+         callee.IsGlobal("array", "_array_reconstructor");
+}
+
+StatusOr<AnyArray> ArrayFrom(const Value& value, const Place& place, std::string_view expected) {
+  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, expected));
+  return std::move(found.array);
+}
+
+StatusOr<AnyArray> ArrayFrom(const Value& value, const Place& place, DType dtype,
+                             size_t alignment) {
+  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, dtype.Name() + " array"));
+  PANNIER_RETURN_IF_ERROR(CheckDType(found.array.dtype(), dtype, /*any_order=*/false, place));
+  if (!found.array.aligned(alignment)) {
+    PANNIER_RETURN_IF_ERROR(place.Charge(found.array.size_bytes()));
+    const bool readonly = found.array.readonly();
+    found.array = found.array.Copy();
+    if (readonly) found.array = found.array.AsReadonly();
+  }
+  if (dtype.kind == DTypeKind::kBool) return CleanBools(std::move(found.array), place);
+  return std::move(found.array);
+}
+
+StatusOr<AnyArray> OwnArrayFrom(const Value& value, const Place& place, DType dtype,
+                                size_t alignment) {
+  PANNIER_ASSIGN_OR_RETURN(Found found,
+                           Find(value, place, dtype.Name() + " array", /*writable=*/true));
+  AnyArray& array = found.array;
+  PANNIER_RETURN_IF_ERROR(CheckDType(array.dtype(), dtype, /*any_order=*/true, place));
+  const bool as_it_is = !array.readonly() && array.is_dense() && array.aligned(alignment) &&
+                        !array.dtype().big_endian &&
+                        (found.fresh || (found.data.is(Kind::kBuffer) && place.Take(found.data)));
+  if (!as_it_is) {
+    PANNIER_RETURN_IF_ERROR(place.Charge(array.size_bytes()));
+    array = array.Copy();
+  }
+  if (dtype.kind == DTypeKind::kBool) return CleanBools(std::move(array), place);
+  return std::move(array);
+}
+
+Value ArrayTo(const AnyArray& array, Builder& builder) {
+  Document& document = builder.document();
+  if (builder.protocol() < 5) return ReconstructValue(array, document);
+  const AnyArray dense = array.is_dense() ? array : array.CopyToC();
+  const size_t offset = static_cast<size_t>(dense.data() - dense.buffer().data());
+  const Value shape = ShapeValue(dense.shape(), 1, document);
+  const Value code = document.InternStr(dense.dtype().Code());
+  const Value data = document.NewBuffer(dense.buffer().Slice(offset, dense.size_bytes()));
+  const Value ndarray = document.NewGlobal("numpy", "ndarray");
+  if (dense.is_c()) return document.NewReduce(ndarray, {shape, code, data});
+  if (dense.is_fortran()) {
+    return document.NewReduce(
+        ndarray, {shape, code, data, Value::Int(0), Value::None(), document.InternStr("F")});
+  }
+  const Value strides = ShapeValue(dense.strides(), dense.dtype().itemsize, document);
+  return document.NewReduce(ndarray, {shape, code, data, Value::Int(0), strides});
+}
+
+}  // namespace pannier::codec

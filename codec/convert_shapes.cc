@@ -1,0 +1,305 @@
+#include "pannier/codec/convert_shapes.h"
+
+#include <cmath>
+#include <complex>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "pannier/codec/convert_array.h"
+
+namespace pannier::codec {
+namespace {
+
+bool IsLatin1Name(const Value& value) {
+  if (!value.is(Kind::kStr) && !value.is(Kind::kStr8)) return false;
+  const std::string_view name = value.text();
+  return name == "latin1" || name == "latin-1";
+}
+
+// The bytes that Latin-1 makes of UTF-8 text; nothing if it cannot.
+std::optional<std::string> EncodeLatin1(std::string_view utf8) {
+  std::string bytes;
+  bytes.reserve(utf8.size());
+  for (size_t i = 0; i < utf8.size(); ++i) {
+    const auto c = static_cast<unsigned char>(utf8[i]);
+    if (c < 0x80) {
+      bytes.push_back(utf8[i]);
+      continue;
+    }
+    // Two bytes at most: U+0080 to U+00FF begin with 0xc2 or 0xc3.
+    if ((c != 0xc2 && c != 0xc3) || ++i == utf8.size()) return std::nullopt;
+    const auto low = static_cast<unsigned char>(utf8[i]);
+    bytes.push_back(static_cast<char>((c & 0x03) << 6 | (low & 0x3f)));
+  }
+  return bytes;
+}
+
+BytesLike Owned(std::string_view bytes, bool mutable_type) {
+  return {Buffer::CopyOf(AsBytes(bytes)), false, mutable_type, false};
+}
+
+// encode(text, 'latin1') and bytearray(text, 'latin-1').
+std::optional<BytesLike> Latin1Call(std::span<const Value> args, bool mutable_type) {
+  if (args.size() != 2 || !IsLatin1Name(args[1])) return std::nullopt;
+  if (args[0].is(Kind::kStr8)) return Owned(args[0].text(), mutable_type);
+  if (!args[0].is(Kind::kStr)) return std::nullopt;
+  const auto bytes = EncodeLatin1(args[0].text());
+  if (!bytes) return std::nullopt;
+  return Owned(*bytes, mutable_type);
+}
+
+std::optional<BytesLike> BytesCall(const Value& call) {
+  const auto args = ArgumentsOf(call);
+  if (!args) return std::nullopt;
+  const Value callee = call.callee();
+  if (callee.IsGlobal("_codecs", "encode")) return Latin1Call(*args, false);
+  const bool is_bytearray = IsBuiltin(callee, "bytearray");
+  if (!is_bytearray && !IsBuiltin(callee, "bytes")) return std::nullopt;
+  if (args->empty()) return Owned({}, is_bytearray);
+  if (!is_bytearray) return std::nullopt;
+  if (args->size() == 1 && (*args)[0].is(Kind::kBytes)) {
+    return BytesLike{Buffer::Unowned((*args)[0].bytes()), true, true, false};
+  }
+  return Latin1Call(*args, true);
+}
+
+// The parts of an object that fill it: `wanted`, as one range; nothing if there are others.
+std::optional<std::span<const Value>> FilledWith(const Value& object, PartKind wanted) {
+  std::span<const Value> values;
+  for (const Part part : object.parts()) {
+    if (part.kind() != wanted || !values.empty()) return std::nullopt;
+    values = part.values();
+  }
+  return values;
+}
+
+template <class T>
+T Load(const std::byte* bytes) {
+  T value;
+  std::memcpy(&value, bytes, sizeof(T));
+  return value;
+}
+
+long double LoadFloat(const std::byte* bytes, size_t size) {
+  switch (size) {
+    case 2:
+      return Load<Float16>(bytes).ToFloat();
+    case 4:
+      return Load<float>(bytes);
+    case 8:
+      return Load<double>(bytes);
+    default:
+      return Load<long double>(bytes);
+  }
+}
+
+Number LoadNumber(DType dtype, const std::byte* bytes) {
+  Number number;
+  const size_t size = dtype.itemsize;
+  const int shift = 64 - 8 * static_cast<int>(std::min<size_t>(size, 8));
+  uint64_t bits = 0;
+  std::memcpy(&bits, bytes, std::min(size, sizeof(bits)));
+  switch (dtype.kind) {
+    case DTypeKind::kBool:
+      number.kind = Number::Kind::kBool;
+      number.int_value = bits != 0;
+      break;
+    case DTypeKind::kInt:
+      number.int_value = static_cast<int64_t>(bits << shift) >> shift;
+      break;
+    case DTypeKind::kUnsigned:
+      number.int_value = static_cast<int64_t>(bits);
+      if (number.int_value < 0) number.kind = Number::Kind::kUnsigned;
+      number.unsigned_value = bits;
+      break;
+    case DTypeKind::kFloat:
+      number.kind = Number::Kind::kFloat;
+      number.real = LoadFloat(bytes, size);
+      break;
+    case DTypeKind::kComplex:
+      number.kind = Number::Kind::kComplex;
+      number.real = LoadFloat(bytes, size / 2);
+      number.imaginary = LoadFloat(bytes + size / 2, size / 2);
+      break;
+  }
+  return number;
+}
+
+// numpy.core.multiarray.scalar(dtype, bytes).
+std::optional<Number> NumpyScalar(std::span<const Value> args, const Document& document) {
+  if (args.size() != 2) return std::nullopt;
+  const auto dtype = DTypeOf(args[0]);
+  const auto data = BytesLikeOf(args[1], document);
+  if (!dtype || !data || data->bytes.size() != dtype->itemsize) return std::nullopt;
+  std::byte bytes[32];
+  static_assert(sizeof(bytes) >= 2 * sizeof(long double));
+  std::memcpy(bytes, data->bytes.data(), dtype->itemsize);
+  if (dtype->big_endian) {
+    for (size_t at = 0; at < dtype->itemsize; at += dtype->swap_unit()) {
+      std::reverse(bytes + at, bytes + at + dtype->swap_unit());
+    }
+  }
+  return LoadNumber(*dtype, bytes);
+}
+
+std::optional<Number> CallNumber(const Value& call, const Document& document) {
+  const auto args = ArgumentsOf(call);
+  if (!args) return std::nullopt;
+  const Value callee = call.callee();
+  if (IsNumpyCore(callee, "multiarray", "scalar")) return NumpyScalar(*args, document);
+  if (IsBuiltin(callee, "complex") && args->size() == 2 && (*args)[0].is(Kind::kFloat) &&
+      (*args)[1].is(Kind::kFloat)) {
+    Number number;
+    number.kind = Number::Kind::kComplex;
+    number.real = (*args)[0].float_value();
+    number.imaginary = (*args)[1].float_value();
+    return number;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool IsBuiltin(const Value& value, std::string_view name) {
+  return value.IsGlobal("builtins", name) || value.IsGlobal("__builtin__", name);
+}
+
+std::optional<std::span<const Value>> ArgumentsOf(const Value& object) {
+  if (object.kind() < Kind::kReduce || object.kind() > Kind::kInstance ||
+      object.is(Kind::kNewObjEx)) {
+    return std::nullopt;
+  }
+  const Value args = object.args();
+  if (!args.is(Kind::kTuple)) return std::nullopt;
+  return args.items();
+}
+
+std::optional<BytesLike> BytesLikeOf(const Value& value, const Document& document) {
+  switch (value.kind()) {
+    case Kind::kBytes:
+    case Kind::kStr8:
+      return BytesLike{Buffer::Unowned(value.bytes()), true, false, false};
+    case Kind::kByteArray:
+      return BytesLike{Buffer::Unowned(value.bytes()), true, true, false};
+    case Kind::kBuffer: {
+      Buffer buffer = document.buffer(value);
+      const bool writable = !buffer.readonly();
+      return BytesLike{std::move(buffer), false, writable, true};
+    }
+    case Kind::kReduce:
+      return BytesCall(value);
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<std::span<const Value>> SequenceItems(const Value& value) {
+  if (value.is(Kind::kList) || value.is(Kind::kTuple)) return value.items();
+  if (!value.is(Kind::kReduce) || !value.callee().IsGlobal("collections", "deque")) {
+    return std::nullopt;
+  }
+  const auto args = ArgumentsOf(value);
+  const auto appended = FilledWith(value, PartKind::kAppend);
+  if (!args || !appended) return std::nullopt;
+  if (args->empty()) return appended;
+  // Given to the constructor by Python 2, appended by Python 3.
+  const Value& first = (*args)[0];
+  if (!first.is(Kind::kList) && !first.is(Kind::kTuple)) return std::nullopt;
+  if (first.size() == 0) return appended;
+  return appended->empty() ? std::optional(first.items()) : std::nullopt;
+}
+
+std::optional<std::span<const Value>> SetItems(const Value& value) {
+  if (value.is(Kind::kSet) || value.is(Kind::kFrozenSet)) return value.items();
+  if (!value.is(Kind::kReduce)) return std::nullopt;
+  const Value callee = value.callee();
+  if (!IsBuiltin(callee, "set") && !IsBuiltin(callee, "frozenset")) return std::nullopt;
+  const auto args = ArgumentsOf(value);
+  if (!args || !value.parts().empty()) return std::nullopt;
+  if (args->empty()) return std::span<const Value>();
+  if (args->size() != 1 || !(*args)[0].is(Kind::kList)) return std::nullopt;
+  return (*args)[0].items();
+}
+
+std::optional<std::span<const DictEntry>> DictEntries(const Value& value) {
+  if (value.is(Kind::kDict)) return value.entries();
+  if (!value.is(Kind::kReduce)) return std::nullopt;
+  const Value callee = value.callee();
+  const auto args = ArgumentsOf(value);
+  if (!args) return std::nullopt;
+  const bool is_default = callee.IsGlobal("collections", "defaultdict");
+  if (callee.IsGlobal("collections", "OrderedDict") ? args->empty() : is_default) {
+    const auto pairs = FilledWith(value, PartKind::kSetItem);
+    if (!pairs) return std::nullopt;
+    return std::span(reinterpret_cast<const DictEntry*>(pairs->data()), pairs->size() / 2);
+  }
+  if (callee.IsGlobal("collections", "Counter") && args->size() == 1 &&
+      (*args)[0].is(Kind::kDict) && value.parts().empty()) {
+    return (*args)[0].entries();
+  }
+  return std::nullopt;
+}
+
+std::optional<Number> NumberOf(const Value& value, const Document& document) {
+  Number number;
+  switch (value.kind()) {
+    case Kind::kBool:
+      number.kind = Number::Kind::kBool;
+      number.int_value = value.bool_value();
+      return number;
+    case Kind::kInt:
+      number.int_value = value.int_value();
+      return number;
+    case Kind::kFloat:
+      number.kind = Number::Kind::kFloat;
+      number.real = value.float_value();
+      return number;
+    case Kind::kBigInt: {
+      number.kind = Number::Kind::kBigInt;
+      // Nine bytes with a zero on top, or eight: positive, and of 64 bits.
+      const std::string_view digits = value.text();
+      if (digits.size() == 9 && digits[8] == 0) {
+        number.kind = Number::Kind::kUnsigned;
+        std::memcpy(&number.unsigned_value, digits.data(), 8);
+      }
+      return number;
+    }
+    case Kind::kReduce:
+      return CallNumber(value, document);
+    default:
+      return std::nullopt;
+  }
+}
+
+double BigIntToDouble(const Value& value) {
+  const std::string_view digits = value.text();
+  const size_t size = digits.size();
+  const bool negative = (digits[size - 1] & 0x80) != 0;
+  // The magnitude's top 64 bits, with a sticky bit for what is below, then scaled.
+  std::string magnitude(digits);
+  if (negative) {
+    unsigned carry = 1;
+    for (char& digit : magnitude) {
+      carry += static_cast<unsigned char>(~digit) & 0xffu;
+      digit = static_cast<char>(carry);
+      carry >>= 8;
+    }
+  }
+  size_t top = size;
+  while (top > 0 && magnitude[top - 1] == 0) --top;
+  if (top > 129) return negative ? -HUGE_VAL : HUGE_VAL;
+  const size_t bottom = top > 8 ? top - 8 : 0;
+  uint64_t bits = 0;
+  std::memcpy(&bits, magnitude.data() + bottom, top - bottom);
+  int exponent = static_cast<int>(8 * bottom);
+  bool sticky = false;
+  for (size_t i = 0; i < bottom; ++i) sticky = sticky || magnitude[i] != 0;
+  // At least 57 significant bits stand in `bits` if anything is below, so its lowest bit is
+  // beyond what decides a rounding to 53 but for a tie.
+  if (sticky) bits |= 1;
+  const double result = std::ldexp(static_cast<double>(bits), exponent);
+  return negative ? -result : result;
+}
+
+}  // namespace pannier::codec

@@ -1,0 +1,55 @@
+// One Python object, many spellings: what a value is written as depends on the protocol and
+// the Python that wrote it. These functions see through the spellings, for the conversions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "pannier/base/buffer.h"
+#include "pannier/codec/convert.h"
+
+namespace pannier::codec {
+
+// True for the builtin of that name, in Python 3's module or Python 2's.
+bool IsBuiltin(const Value& value, std::string_view name);
+
+// The argument tuple of Reduce, NewObj and Instance; nothing if a stream computes it, or if
+// there are keyword arguments.
+std::optional<std::span<const Value>> ArgumentsOf(const Value& object);
+
+// bytes, bytearray, a PickleBuffer, 8-bit str, and the calls that protocols 0 to 4 write for
+// the first two. The Buffer of a bytes that lies in the Document or its stream is a view of
+// it (borrowed); that of an out-of-band one holds it.
+struct BytesLike {
+  Buffer bytes;
+  bool borrowed = false;      // good only while the Document and its stream live
+  bool mutable_type = false;  // bytearray, or a writable buffer
+  bool out_of_band = false;
+};
+std::optional<BytesLike> BytesLikeOf(const Value& value, const Document& document);
+
+// The elements of a list, tuple or deque.
+std::optional<std::span<const Value>> SequenceItems(const Value& value);
+// The elements of a set or frozenset; some may be there twice.
+std::optional<std::span<const Value>> SetItems(const Value& value);
+// The entries of a dict, OrderedDict, defaultdict or Counter; of equal keys the last counts.
+std::optional<std::span<const DictEntry>> DictEntries(const Value& value);
+
+// A number, Python's or one of NumPy's scalars.
+struct Number {
+  enum class Kind : uint8_t { kBool, kInt, kUnsigned, kBigInt, kFloat, kComplex };
+  Kind kind = Kind::kInt;
+  int64_t int_value = 0;        // kInt; kBool: 0 or 1
+  uint64_t unsigned_value = 0;  // kUnsigned: beyond int64_t
+  long double real = 0;         // kFloat, kComplex
+  long double imaginary = 0;    // kComplex
+};
+std::optional<Number> NumberOf(const Value& value, const Document& document);
+
+// The nearest double of a BigInt; infinite if there is none. REQUIRES: value.is(kBigInt).
+double BigIntToDouble(const Value& value);
+
+}  // namespace pannier::codec

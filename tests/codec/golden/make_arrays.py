@@ -1,0 +1,103 @@
+"""Writes arrays_numpy1.txt or arrays_numpy2.txt: NumPy arrays as NumPy itself pickles them.
+
+    python make_arrays.py            # with NumPy 1.26, then with NumPy 2
+
+A line is a vector: name, stream and buffers, separated by blanks; stream and buffers are
+base64 ("-" if empty), a buffer that was read-only has "R" before it. The name says what was
+pickled: "DTYPE:SHAPE:ORDER:HOW", for example ">f8:2x3:F:p5out". The element at C index k of an
+array is value(k, dtype), which array_golden_test.cc computes too.
+"""
+
+import array
+import base64
+import datetime
+import pathlib
+import pickle
+
+import numpy as np
+
+CODES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "g", "c8", "c16", "G"]
+SHAPES = [(), (1,), (5,), (0,), (2, 3), (0, 3), (3, 1), (2, 3, 4), (1, 2, 1, 3)]
+
+
+def value(k, dtype):
+    if dtype.kind == "b":
+        return k % 3 == 1
+    if dtype.kind == "u":
+        return 7 * k + 1
+    if dtype.kind == "i":
+        return 7 * k - 20
+    if dtype.kind == "f":
+        return k * 0.5 - 3
+    return complex(k * 0.5 - 3, 2 - k)
+
+
+def filled(dtype, shape, order):
+    dtype = np.dtype(dtype)
+    values = [value(k, dtype) for k in range(int(np.prod(shape)))]
+    return np.array(values, dtype).reshape(shape).copy(order)
+
+
+def pickles(obj):
+    for protocol in range(2, 6):
+        yield f"p{protocol}", pickle.dumps(obj, protocol), []
+    buffers = []
+    yield "p5out", pickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
+
+
+def name_of(dtype):
+    return np.dtype(dtype).str
+
+
+def vectors():
+    def of(name, obj):
+        for how, stream, buffers in pickles(obj):
+            yield f"{name}:{how}", stream, [(b.raw().tobytes(), b.raw().readonly) for b in buffers]
+
+    for code in CODES:
+        for order in "CF":
+            yield from of(f"{name_of(code)}:2x3:{order}", filled(code, (2, 3), order))
+    for code in ["f4", "i8"]:
+        for shape in SHAPES:
+            for order in "CF" if len(shape) > 1 else "C":
+                if shape != (2, 3):
+                    name = "x".join(map(str, shape))
+                    yield from of(f"{name_of(code)}:{name}:{order}", filled(code, shape, order))
+    for code in [">f8", ">i2", ">c16", ">u4"]:
+        yield from of(f"{code}:2x3:C", filled(code, (2, 3), "C"))
+    strided = np.zeros((4, 6))
+    strided[::2, ::2] = filled("f8", (2, 3), "C")
+    yield from of("<f8:2x3:strided", strided[::2, ::2])
+    middle = filled("f8", (2, 3, 4), "C")
+    yield from of("<f8:2x3x4:permuted", np.ascontiguousarray(middle.transpose(1, 0, 2)).transpose(1, 0, 2))
+    readonly = filled("f8", (2, 3), "C")
+    readonly.flags.writeable = False
+    yield from of("<f8:2x3:readonly", readonly)
+    for code in CODES + [">f8", ">i4"]:
+        yield from of(f"{name_of(code)}::scalar", np.dtype(code).type(value(9, np.dtype(code))))
+    for code in "bBhHiIlLqQfd":
+        items = [int(value(k, np.dtype(code))) for k in range(5)]
+        yield from of(f"{name_of(code)}:5:array", array.array(code, items))
+    yield from of("object::refused", np.array([1, "a", None], object))
+    yield from of("datetime64::refused", np.array([datetime.datetime(2024, 1, 2)], "M8[us]"))
+    yield from of("structured::refused", np.zeros(2, [("x", "i4"), ("y", "f8")]))
+    yield from of("text::refused", np.array(["abc", "de"]))
+    yield from of("matrix::refused", np.matrix([[1.0, 2.0]]))
+
+
+def base64_text(data):
+    return base64.b64encode(data).decode() or "-"
+
+
+def main():
+    major = np.__version__.split(".")[0]
+    out = pathlib.Path(__file__).with_name(f"arrays_numpy{major}.txt")
+    with out.open("w") as file:
+        for name, stream, buffers in vectors():
+            words = [name, base64_text(stream)]
+            words += [("R" if readonly else "") + base64_text(data) for data, readonly in buffers]
+            print(*words, file=file)
+
+
+if __name__ == "__main__":
+    main()

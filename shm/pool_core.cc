@@ -74,9 +74,9 @@ BlockOwner* PoolCore::OwnerOf(BlockId block) {
   return &owners_[chunk][block % kOwnersPerChunk];
 }
 
-std::optional<Buffer> PoolCore::TakeBlock(uint64_t pages, size_t size) {
+Buffer PoolCore::TakeBlock(uint64_t pages, size_t size) {
   const BlockId block = allocator_.Allocate(pages);
-  if (block == kNoBlock) return std::nullopt;
+  if (block == kNoBlock) return Buffer();
   ledger_.AddBlock(block);
   if (allocator_.used_blocks() == 1) self_ = shared_from_this();
   high_water_pages_ = std::max(high_water_pages_, allocator_.used_pages());
@@ -116,10 +116,11 @@ StatusOr<Buffer> PoolCore::Allocate(size_t size, Deadline deadline) {
     {
       const std::lock_guard lock(mutex_);
       DrainAllRows();  // first, so that what just came home is used first
-      if (auto buffer = TakeBlock(pages, size)) return *std::move(buffer);
+      Buffer buffer = TakeBlock(pages, size);
+      if (buffer.owner() != nullptr) return buffer;
     }
-    PANNIER_ASSIGN_OR_RETURN(std::optional<Buffer> buffer, Grow(pages, size));
-    if (buffer) return *std::move(buffer);
+    PANNIER_ASSIGN_OR_RETURN(Buffer buffer, Grow(pages, size));
+    if (buffer.owner() != nullptr) return buffer;
     if (backoff.TimeForMore() || !std::exchange(asked, true)) {
       if (CloseDeadRows() > 0) continue;
     }
@@ -137,8 +138,7 @@ StatusOr<Buffer> PoolCore::Copy(ByteSpan bytes, Deadline deadline) {
   return copy;
 }
 
-// Nothing if there is no room for the block within the quota.
-StatusOr<std::optional<Buffer>> PoolCore::Grow(uint64_t pages, size_t size) {
+StatusOr<Buffer> PoolCore::Grow(uint64_t pages, size_t size) {
   const std::lock_guard growing(growth_mutex_);
   const uint64_t need = pages * page_;
   uint64_t bytes = 0;
@@ -146,14 +146,15 @@ StatusOr<std::optional<Buffer>> PoolCore::Grow(uint64_t pages, size_t size) {
   {
     const std::lock_guard lock(mutex_);
     // Another thread may have grown the pool while this one waited to.
-    if (auto buffer = TakeBlock(pages, size)) return buffer;
+    Buffer buffer = TakeBlock(pages, size);
+    if (buffer.owner() != nullptr) return buffer;
     bytes = NextSegmentBytes(need, segment_bytes_, quota_, page_);
     if (bytes == 0) {
       // Free segments, each too small, may make room for one that is not.
       const std::vector<uint32_t> free = allocator_.FreeSegments();
       uint64_t held = segment_bytes_;
       for (const uint32_t id : free) held -= segments_.at(id).size;
-      if (NextSegmentBytes(need, held, quota_, page_) == 0) return std::nullopt;
+      if (NextSegmentBytes(need, held, quota_, page_) == 0) return Buffer();
       for (auto id = free.begin(); bytes == 0; ++id) {
         given_back.push_back(RemoveSegment(*id));
         bytes = NextSegmentBytes(need, segment_bytes_, quota_, page_);

@@ -115,7 +115,8 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   std::byte* AddressOf(BlockId block) const;
   std::optional<Place> Locate(const std::byte* data, size_t size) const;
   std::optional<Place> LocateAt(const std::byte* data, size_t size) const;
-  std::optional<Buffer> TakeBlock(uint64_t pages, size_t size);
+  // Without an owner: no free block is long enough.
+  Buffer TakeBlock(uint64_t pages, size_t size);
   BlockOwner* OwnerOf(BlockId block);
   // The block is nobody's any more. The result is the pool's hold on itself, if this was
   // its last block: to be dropped after the mutex is unlocked, unless the caller has
@@ -128,7 +129,8 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   std::string DescribeUse() const;
 
   // Without it.
-  StatusOr<std::optional<Buffer>> Grow(uint64_t pages, size_t size);
+  // Makes a segment, and takes the block from it. Without an owner: the quota forbids it.
+  StatusOr<Buffer> Grow(uint64_t pages, size_t size);
   StatusOr<PoolSegment> MakeSegment(uint64_t bytes) const;
   // Asks `alive` of each row, or of the adopted ones alone; the number of rows closed.
   size_t CloseDeadRows(bool adopted_only = false);

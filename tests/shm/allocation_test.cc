@@ -12,13 +12,14 @@ namespace {
 std::atomic<long> g_allocations{0};
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inlined: the compiler would see malloc and operator delete, and call it a mismatch.
+[[gnu::noinline]] void* operator new(size_t size) {
   g_allocations.fetch_add(1);
   if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace pannier {
 namespace {

@@ -63,10 +63,10 @@ TEST_F(ImportTest, TheReceiverReadsTheSendersBytesInPlace) {
 }
 
 TEST_F(ImportTest, TheLastViewHandsBack) {
-  std::optional<Buffer> view = *pair_.Carry(Filled(10, 1), false);
+  Buffer view = *pair_.Carry(Filled(10, 1), false);
   EXPECT_EQ(pool_->Stats().blocks, 1u);
   EXPECT_EQ(pair_.import->Stats().held_bytes, 10u);
-  view.reset();
+  view = Buffer();
   EXPECT_EQ(pair_.import->Stats().held, 0u);
   EXPECT_EQ(Home(), 1u);
   EXPECT_EQ(pool_->Stats().blocks, 0u);
@@ -93,55 +93,55 @@ TEST_F(ImportTest, WritableOnlyIfTheSendersWas) {
 TEST_F(ImportTest, NoStalePagesInTheNextMessage) {
   const std::byte* address = nullptr;
   for (uint64_t seed = 0; seed < 4; ++seed) {
-    std::optional<Buffer> sent = Filled(5 * kPage + 100, seed);
+    Buffer sent = Filled(5 * kPage + 100, seed);
     if (address != nullptr) {
-      ASSERT_EQ(sent->data(), address) << "the same block again";
+      ASSERT_EQ(sent.data(), address) << "the same block again";
     }
-    address = sent->data();
-    std::optional<Buffer> view = *pair_.Carry(*sent, true);
-    sent.reset();
-    EXPECT_TRUE(Holds(view->span(), seed));
-    std::memset(view->mutable_data(), 0xee, view->size());
-    view.reset();
+    address = sent.data();
+    Buffer view = *pair_.Carry(sent, true);
+    sent = Buffer();
+    EXPECT_TRUE(Holds(view.span(), seed));
+    std::memset(view.mutable_data(), 0xee, view.size());
+    view = Buffer();
     EXPECT_EQ(Home(), 1u);
   }
 }
 
 TEST_F(ImportTest, TheSameBlockTwiceIsTwoObjects) {
   const Buffer sent = Filled(2 * kPage, 1);
-  std::optional<Buffer> first = *pair_.Carry(sent, true);
-  std::optional<Buffer> second = *pair_.Carry(sent, true);
+  Buffer first = *pair_.Carry(sent, true);
+  Buffer second = *pair_.Carry(sent, true);
   const Buffer third = *pair_.Carry(sent, false);
-  EXPECT_NE(first->data(), second->data());
-  first->mutable_data()[0] = std::byte{1};
-  second->mutable_data()[0] = std::byte{2};
-  EXPECT_EQ(first->data()[0], std::byte{1});
-  EXPECT_EQ(second->data()[0], std::byte{2});
+  EXPECT_NE(first.data(), second.data());
+  first.mutable_data()[0] = std::byte{1};
+  second.mutable_data()[0] = std::byte{2};
+  EXPECT_EQ(first.data()[0], std::byte{1});
+  EXPECT_EQ(second.data()[0], std::byte{2});
   EXPECT_TRUE(Holds(third.span(), 1));
   EXPECT_TRUE(Holds(sent.span(), 1));
   const uint64_t mapped = pair_.import->Stats().mapped_bytes;
-  second.reset();
+  second = Buffer();
   EXPECT_EQ(pair_.import->Stats().mapped_bytes, mapped - 2 * kPage);
-  EXPECT_EQ(first->data()[0], std::byte{1}) << "the one's end does not touch the other";
-  first.reset();
+  EXPECT_EQ(first.data()[0], std::byte{1}) << "the one's end does not touch the other";
+  first = Buffer();
   EXPECT_EQ(Home(), 2u);
   EXPECT_TRUE(Holds(pair_.Carry(sent, true)->span(), 1));
 }
 
 TEST_F(ImportTest, RangesThatShareAPageAreTwoObjects) {
   const Buffer sent = Filled(4 * kPage, 1);
-  std::optional<Buffer> low = *pair_.Carry(sent.Slice(0, kPage + 100), true);
-  std::optional<Buffer> high = *pair_.Carry(sent.Slice(kPage + 100, kPage), true);
-  const std::optional<Buffer> apart = *pair_.Carry(sent.Slice(3 * kPage, 10), true);
-  std::memset(high->mutable_data(), 0xaa, high->size());
-  std::memset(low->mutable_data(), 0xbb, low->size());
-  EXPECT_EQ(high->data()[0], std::byte{0xaa});
-  low.reset();
-  EXPECT_EQ(high->data()[0], std::byte{0xaa}) << "pages dropped for one are not the other's";
-  EXPECT_EQ(high->data()[kPage - 1], std::byte{0xaa});
+  Buffer low = *pair_.Carry(sent.Slice(0, kPage + 100), true);
+  Buffer high = *pair_.Carry(sent.Slice(kPage + 100, kPage), true);
+  const Buffer apart = *pair_.Carry(sent.Slice(3 * kPage, 10), true);
+  std::memset(high.mutable_data(), 0xaa, high.size());
+  std::memset(low.mutable_data(), 0xbb, low.size());
+  EXPECT_EQ(high.data()[0], std::byte{0xaa});
+  low = Buffer();
+  EXPECT_EQ(high.data()[0], std::byte{0xaa}) << "pages dropped for one are not the other's";
+  EXPECT_EQ(high.data()[kPage - 1], std::byte{0xaa});
   const Buffer again = *pair_.Carry(sent.Slice(0, kPage + 100), true);
   EXPECT_TRUE(Holds(again.span(), 1));
-  EXPECT_EQ(high->data()[0], std::byte{0xaa});
+  EXPECT_EQ(high.data()[0], std::byte{0xaa});
 }
 
 TEST_F(ImportTest, BuffersWithoutBytes) {
@@ -288,13 +288,13 @@ TEST_F(ImportTest, ViewsOutliveImportAndRow) {
 
 TEST_F(ImportTest, ARemovedSegmentStaysUnderItsViews) {
   const LeaseDescriptor lease = *pair_.Grant(Filled(100, 4), false);
-  std::optional<Buffer> view = *pair_.import->Open(lease, true);
+  Buffer view = *pair_.import->Open(lease, true);
   const int mappings = MappingsOf("pannier:test");
   ASSERT_OK(pair_.import->RemoveSegment(lease.segment));
   EXPECT_FALSE(pair_.import->HasSegment(lease.segment));
-  EXPECT_TRUE(Holds(view->span(), 4));
-  view->mutable_data()[0] = std::byte{9};
-  view.reset();
+  EXPECT_TRUE(Holds(view.span(), 4));
+  view.mutable_data()[0] = std::byte{9};
+  view = Buffer();
   EXPECT_EQ(Home(), 1u);
   EXPECT_LT(MappingsOf("pannier:test"), mappings);
 }

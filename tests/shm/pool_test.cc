@@ -56,10 +56,10 @@ TEST(Pool, ContainsMeansOneBlock) {
 
 TEST(Pool, LastFreedIsUsedFirst) {
   auto pool = MakePool(64 * kMiB);
-  std::optional<Buffer> a = *pool->Allocate(20000);
-  const std::optional<Buffer> b = *pool->Allocate(20000);
-  const std::byte* const address = a->data();
-  a.reset();
+  Buffer a = *pool->Allocate(20000);
+  const Buffer b = *pool->Allocate(20000);
+  const std::byte* const address = a.data();
+  a = Buffer();
   EXPECT_EQ(pool->Allocate(20000)->data(), address);
   EXPECT_EQ(pool->Allocate(17000)->data(), address) << "as many pages";
 }
@@ -96,9 +96,9 @@ TEST(Pool, CopyCopiesAndCounts) {
 TEST(Pool, TheQuotaHoldsAndTheErrorNamesTheHolders) {
   auto pool = MakePool(8 * kMiB);
   auto row = *pool->OpenRow("worker-7", nullptr);
-  std::optional<Buffer> leased = *pool->Allocate(5 * kMiB);
-  ASSERT_OK(row->Grant(leased->data(), leased->size(), true, Deadline::Now()));
-  leased.reset();
+  Buffer leased = *pool->Allocate(5 * kMiB);
+  ASSERT_OK(row->Grant(leased.data(), leased.size(), true, Deadline::Now()));
+  leased = Buffer();
   const auto refused = pool->Allocate(4 * kMiB);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(KindOf(refused.status()), ErrorKind::kPoolExhausted);
@@ -134,13 +134,13 @@ TEST(Pool, FreeSegmentsMakeRoomForALargerOne) {
 TEST(Pool, AllocateWaitsForALeaseToComeHome) {
   auto pool = MakePool(4 * kMiB);
   Pair pair(pool);
-  std::optional<Buffer> sent = *pool->Allocate(3 * kMiB);
-  std::optional<Buffer> received = *pair.Carry(*sent, false);
-  sent.reset();
+  Buffer sent = *pool->Allocate(3 * kMiB);
+  Buffer received = *pair.Carry(sent, false);
+  sent = Buffer();
   EXPECT_EQ(KindOf(pool->Allocate(3 * kMiB).status()), ErrorKind::kPoolExhausted);
   std::thread peer([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    received.reset();
+    received = Buffer();
   });
   EXPECT_OK(pool->Allocate(3 * kMiB, Soon()));
   peer.join();
@@ -160,10 +160,10 @@ TEST(Pool, TheRowsOfDeadPeersAreClosed) {
   auto pool = MakePool(4 * kMiB);
   auto alive = std::make_shared<std::atomic<bool>>(true);
   auto row = *pool->OpenRow("worker", [alive] { return alive->load(); });
-  std::optional<Buffer> sent = *pool->Allocate(3 * kMiB);
-  ASSERT_OK(row->Grant(sent->data(), sent->size(), true, Deadline::Now()));
+  Buffer sent = *pool->Allocate(3 * kMiB);
+  ASSERT_OK(row->Grant(sent.data(), sent.size(), true, Deadline::Now()));
   const Buffer kept = *pool->Allocate(10);
-  sent.reset();
+  sent = Buffer();
   EXPECT_FALSE(pool->Allocate(3 * kMiB).ok());
   EXPECT_EQ(pool->Stats().peers.size(), 1u);
   std::thread killer([&] {
@@ -252,9 +252,9 @@ TEST(Pool, CreditIsRoundedUpToAPowerOfTwo) {
 TEST(Pool, RevokeTakesBackAnUnsentLease) {
   auto pool = MakePool(8 * kMiB);
   auto row = *pool->OpenRow("peer", nullptr);
-  std::optional<Buffer> block = *pool->Allocate(100);
-  const LeaseDescriptor lease = *row->Grant(block->data(), 100, true, Soon());
-  block.reset();
+  Buffer block = *pool->Allocate(100);
+  const LeaseDescriptor lease = *row->Grant(block.data(), 100, true, Soon());
+  block = Buffer();
   EXPECT_EQ(pool->Stats().blocks, 1u);
   row->Revoke(lease);
   EXPECT_EQ(pool->Stats().blocks, 0u);
@@ -266,13 +266,13 @@ TEST(Pool, CloseEndsTheLeasesOfThatRowAlone) {
   auto pool = MakePool(8 * kMiB);
   auto a = *pool->OpenRow("a", nullptr);
   auto b = *pool->OpenRow("b", nullptr);
-  std::optional<Buffer> shared = *pool->Allocate(100);
-  std::optional<Buffer> only_a = *pool->Allocate(100);
-  const LeaseDescriptor lease = *a->Grant(shared->data(), 100, true, Soon());
-  ASSERT_OK(b->Grant(shared->data(), 100, true, Soon()));
-  ASSERT_OK(a->Grant(only_a->data(), 100, true, Soon()));
-  shared.reset();
-  only_a.reset();
+  Buffer shared = *pool->Allocate(100);
+  Buffer only_a = *pool->Allocate(100);
+  const LeaseDescriptor lease = *a->Grant(shared.data(), 100, true, Soon());
+  ASSERT_OK(b->Grant(shared.data(), 100, true, Soon()));
+  ASSERT_OK(a->Grant(only_a.data(), 100, true, Soon()));
+  shared = Buffer();
+  only_a = Buffer();
   EXPECT_EQ(pool->Stats().blocks, 2u);
   a->Close();
   a->Close();
@@ -334,13 +334,13 @@ TEST(Pool, TrimGivesBackWhatIsNotUsed) {
   auto pool = MakePool(64 * kMiB);
   const int mappings = MappingsOf("pannier:test");
   const int descriptors = OpenDescriptors();
-  std::optional<Buffer> small = *pool->Allocate(100);
-  std::optional<Buffer> large = *pool->Allocate(10 * kMiB);
+  Buffer small = *pool->Allocate(100);
+  Buffer large = *pool->Allocate(10 * kMiB);
   EXPECT_EQ(pool->Trim(), 0u);
-  large.reset();
+  large = Buffer();
   EXPECT_EQ(pool->Trim(), 10 * kMiB);
   EXPECT_EQ(pool->Stats().segment_bytes, 4 * kMiB);
-  small.reset();
+  small = Buffer();
   EXPECT_EQ(pool->Trim(), 4 * kMiB);
   EXPECT_EQ(pool->Trim(), 0u);
   EXPECT_EQ(MappingsOf("pannier:test"), mappings);
@@ -358,13 +358,13 @@ TEST(Pool, LeasesAreCountedAndWaitedFor) {
   const Buffer block = *pool->Allocate(10000);
   EXPECT_EQ(*pool->Leases(block.data() + 5000), 0u);
   EXPECT_OK(pool->WaitHome(block.data(), Deadline::Now()));
-  std::optional<Buffer> view = *pair.Carry(block, false);
+  Buffer view = *pair.Carry(block, false);
   EXPECT_EQ(*pool->Leases(block.data()), 1u);
   EXPECT_EQ(KindOf(pool->WaitHome(block.data(), Deadline::After(absl::Milliseconds(2)))),
             ErrorKind::kDeadlineExceeded);
   std::thread peer([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    view.reset();
+    view = Buffer();
   });
   EXPECT_OK(pool->WaitHome(block.data(), Soon()));
   peer.join();
@@ -394,9 +394,9 @@ TEST(Pool, AnAdoptedRowClosesWhenItsPeerIsGone) {
   auto pool = MakePool(8 * kMiB);
   auto alive = std::make_shared<std::atomic<bool>>(true);
   auto row = *pool->OpenRow("peer", [alive] { return alive->load(); });
-  std::optional<Buffer> block = *pool->Allocate(100);
-  ASSERT_OK(row->Grant(block->data(), 100, true, Soon()));
-  block.reset();
+  Buffer block = *pool->Allocate(100);
+  ASSERT_OK(row->Grant(block.data(), 100, true, Soon()));
+  block = Buffer();
   pool->Adopt(std::move(row));
   pool->DrainReturns();
   EXPECT_EQ(pool->Stats().blocks, 1u);

@@ -118,16 +118,16 @@ TEST(Processes, AChildReadsInPlaceAndHandsBack) {
   {
     Owner owner(std::move(here), pool);
     for (uint64_t seed = 1; seed < 50; ++seed) {
-      std::optional<Buffer> sent = *pool->Allocate(10000 + seed * 300);
-      Fill(sent->mutable_span(), seed);
-      ASSERT_OK(owner.Send(*sent, false, seed));
+      Buffer sent = *pool->Allocate(10000 + seed * 300);
+      Fill(sent.mutable_span(), seed);
+      ASSERT_OK(owner.Send(sent, false, seed));
       struct stat info = {};
       ASSERT_EQ(::fstat(pool->Segment(1)->fd, &info), 0);
       uint64_t inode = 0;
       ASSERT_TRUE(owner.channel()->Receive(&inode));
       EXPECT_EQ(inode, info.st_ino);
-      EXPECT_TRUE(Holds(sent->span(), seed));
-      sent.reset();
+      EXPECT_TRUE(Holds(sent.span(), seed));
+      sent = Buffer();
       ASSERT_EQ(*owner.row()->Drain(), 1u);
       ASSERT_OK(pool->Audit());
     }
@@ -250,24 +250,24 @@ TEST(Processes, APeerCannotWriteNorResize) {
 TEST(Processes, AChildOfTheOwnerOwnsNothing) {
   auto pool = MakePool(16 * kMiB);
   Pair pair(pool);
-  std::optional<Buffer> block = *pool->Allocate(1000);
-  Fill(block->mutable_span(), 6);
-  std::optional<Buffer> view = *pair.Carry(*block, true);
-  std::optional<Buffer> reading = *pair.Carry(*block, false);
-  const LeaseDescriptor lease = *pair.Grant(*block, false);
+  Buffer block = *pool->Allocate(1000);
+  Fill(block.mutable_span(), 6);
+  Buffer view = *pair.Carry(block, true);
+  Buffer reading = *pair.Carry(block, false);
+  const LeaseDescriptor lease = *pair.Grant(block, false);
   const auto default_pool = Pool::Default();
 
   Child child([&] {
     const auto is_forked = [](const Status& status) {
       return KindOf(status) == ErrorKind::kForked;
     };
-    if (!Holds(block->span(), 6) || !Holds(view->span(), 6)) return 1;
+    if (!Holds(block.span(), 6) || !Holds(view.span(), 6)) return 1;
     if (!is_forked(pool->Allocate(1).status()) || !is_forked(pool->Copy({}).status()) ||
         !is_forked(pool->OpenRow("x", nullptr).status()) || !is_forked(pool->Audit()) ||
-        !is_forked(pool->Segment(1).status()) || !is_forked(pool->Leases(block->data()).status())) {
+        !is_forked(pool->Segment(1).status()) || !is_forked(pool->Leases(block.data()).status())) {
       return 2;
     }
-    if (!is_forked(pair.row->Grant(block->data(), 1, true, Deadline::Now()).status()) ||
+    if (!is_forked(pair.row->Grant(block.data(), 1, true, Deadline::Now()).status()) ||
         !is_forked(pair.row->Drain().status()) ||
         !is_forked(pair.import->Open(lease, true).status()) ||
         !is_forked(pair.import->RemoveSegment(1)) ||
@@ -279,9 +279,9 @@ TEST(Processes, AChildOfTheOwnerOwnsNothing) {
     pool->Trim();
     pool->DrainReturns();
     pool->Stats();
-    view.reset();
-    reading.reset();
-    block.reset();
+    view = Buffer();
+    reading = Buffer();
+    block = Buffer();
     pair.row.reset();
     pair.import.reset();
     pool.reset();
@@ -294,10 +294,10 @@ TEST(Processes, AChildOfTheOwnerOwnsNothing) {
   EXPECT_EQ(child.Wait(), 0);
   EXPECT_EQ(*pair.row->Drain(), 0u) << "the child handed nothing back";
   EXPECT_EQ(pair.row->leases(), 3u);
-  EXPECT_TRUE(Holds(block->span(), 6));
+  EXPECT_TRUE(Holds(block.span(), 6));
   EXPECT_EQ(Pool::Default(), default_pool);
-  view.reset();
-  reading.reset();
+  view = Buffer();
+  reading = Buffer();
   pair.import->HandBack(lease);
   EXPECT_EQ(*pair.row->Drain(), 3u);
   EXPECT_OK(pool->Audit());
@@ -370,19 +370,19 @@ TEST(Processes, ABlockOfMoreThanFourGigabytes) {
   constexpr uint64_t kHuge = (uint64_t{4} << 30) + 4096;
   auto pool = MakePool(kHuge + (uint64_t{8} << 20));
   Pair pair(pool);
-  std::optional<Buffer> sent = pool->Allocate(kHuge).value();
-  Fill(sent->mutable_span().first(100), 1);
-  Fill(sent->mutable_span().last(4096), 2);
-  std::optional<Buffer> view = pair.Carry(*sent, true).value();
-  ASSERT_EQ(view->size(), kHuge);
-  EXPECT_TRUE(Holds(view->span().first(100), 1));
-  EXPECT_TRUE(Holds(view->span().last(4096), 2));
-  view->mutable_data()[kHuge - 1] = std::byte{9};
-  EXPECT_TRUE(Holds(sent->span().last(4096), 2));
-  view = pair.Carry(sent->Slice(kHuge - 4096, 4096), false).value();
-  EXPECT_TRUE(Holds(view->span(), 2));
-  sent.reset();
-  view.reset();
+  Buffer sent = pool->Allocate(kHuge).value();
+  Fill(sent.mutable_span().first(100), 1);
+  Fill(sent.mutable_span().last(4096), 2);
+  Buffer view = pair.Carry(sent, true).value();
+  ASSERT_EQ(view.size(), kHuge);
+  EXPECT_TRUE(Holds(view.span().first(100), 1));
+  EXPECT_TRUE(Holds(view.span().last(4096), 2));
+  view.mutable_data()[kHuge - 1] = std::byte{9};
+  EXPECT_TRUE(Holds(sent.span().last(4096), 2));
+  view = pair.Carry(sent.Slice(kHuge - 4096, 4096), false).value();
+  EXPECT_TRUE(Holds(view.span(), 2));
+  sent = Buffer();
+  view = Buffer();
   EXPECT_EQ(pool->Stats().blocks, 0u);
   EXPECT_OK(pool->Audit());
 }

@@ -47,6 +47,8 @@ class Arena {
   void Expect(size_t size) { expected_ = size; }
   // Bytes held in chunks.
   size_t capacity() const;
+  // Bytes of the chunks that hold blocks.
+  size_t used() const;
 
  private:
   struct Chunk {

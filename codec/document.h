@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -25,6 +26,10 @@
 #include "pannier/codec/value.h"
 
 namespace pannier::codec {
+
+namespace internal {
+class Machine;  // the decoder's; fills a Document
+}
 
 class Document {
  public:
@@ -126,14 +131,20 @@ class Document {
   uint32_t id_limit() const { return next_id_; }
 
  private:
-  friend class Machine;  // the decoder
+  friend class internal::Machine;
+  friend class Decoder;
   struct InternTable;
 
   Value Text(Kind kind, std::string_view text, uint32_t id);
   std::string_view CopyText(std::string_view text);
   Value Object(Kind kind, const Value& first, const Value& second, const Value& third);
   void AddPart(const Value& object, PartKind kind, std::span<const Value> values);
-  uint32_t NextId() { return next_id_++; }
+  Value Keyed(Kind kind);
+  Status PutKeys(const Value& container, size_t stride, std::span<const Value> entries);
+  void MakeRoom(Value** items, uint64_t size, uint64_t* capacity, size_t count);
+  InternTable& interned();
+  Value InternGlobal(const Value& module, const Value& name);
+  uint32_t NextId();  // throws std::bad_alloc after 2^32 - 2 objects
 
   Arena arena_;
   Value root_;

@@ -32,9 +32,8 @@ struct KeyedNode {
   Value* values;      // `size` entries, in insertion order
   uint32_t size;      // entries
   uint32_t capacity;  // entries
-  uint64_t* slots;    // open-addressed index: hash in the high half, entry + 1 in the low; or null
-  uint32_t slot_mask;
-  uint32_t tag;   // unused bits are zero: see key_index.h
+  uint64_t* slots;    // the index, or null while there are few: see key_index.h
+  uint64_t slot_mask;
   uint64_t seen;  // one bit per hash class among the entries, while slots is null
   uint64_t hash;  // FrozenSet: cached, 0 before
 };
@@ -49,9 +48,9 @@ struct PartNode {
 
 // All kinds for which Value::is_object() holds.
 struct ObjectNode {
-  Value first;   // callee; a Global's module; a Persistent's id; an Extension's code (Int)
-  Value second;  // args; a Global's name
-  Value third;   // kwargs
+  // 0: callee; a Global's module; a Persistent's id; an Extension's code (Int).
+  // 1: args; a Global's name. 2: kwargs.
+  Value fields[3];
   PartNode* first_part;
   PartNode* last_part;
 };
@@ -93,17 +92,17 @@ inline size_t Value::size() const {
   return is(Kind::kDict) ? node<const internal::KeyedNode>()->size : items().size();
 }
 
-inline Value Value::module() const { return node<const internal::ObjectNode>()->first; }
-inline Value Value::name() const { return node<const internal::ObjectNode>()->second; }
+inline Value Value::module() const { return node<const internal::ObjectNode>()->fields[0]; }
+inline Value Value::name() const { return node<const internal::ObjectNode>()->fields[1]; }
 inline bool Value::IsGlobal(std::string_view module, std::string_view name) const {
   return is(Kind::kGlobal) && module_name() == module && global_name() == name;
 }
-inline Value Value::callee() const { return node<const internal::ObjectNode>()->first; }
-inline Value Value::args() const { return node<const internal::ObjectNode>()->second; }
-inline Value Value::kwargs() const { return node<const internal::ObjectNode>()->third; }
-inline Value Value::persistent_id() const { return node<const internal::ObjectNode>()->first; }
+inline Value Value::callee() const { return node<const internal::ObjectNode>()->fields[0]; }
+inline Value Value::args() const { return node<const internal::ObjectNode>()->fields[1]; }
+inline Value Value::kwargs() const { return node<const internal::ObjectNode>()->fields[2]; }
+inline Value Value::persistent_id() const { return node<const internal::ObjectNode>()->fields[0]; }
 inline uint32_t Value::extension_code() const {
-  return static_cast<uint32_t>(node<const internal::ObjectNode>()->first.int_value());
+  return static_cast<uint32_t>(node<const internal::ObjectNode>()->fields[0].int_value());
 }
 inline PartRange Value::parts() const {
   return PartRange(node<const internal::ObjectNode>()->first_part);

@@ -1,0 +1,116 @@
+// The pickle machine: runs one stream on a stack and a memo and builds a Document. Inside the
+// decoder only. Run() holds the frequent opcodes; the rest are members here, called with the
+// state written back (next_, top_, ...).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pannier/codec/arguments.h"
+#include "pannier/codec/decoder.h"
+#include "pannier/codec/key_index.h"
+#include "pannier/codec/memo.h"
+#include "pannier/codec/opcodes.h"
+#include "pannier/codec/value_stack.h"
+
+namespace pannier::codec::internal {
+
+// What outlives a stream and is used again.
+struct MachineMemory {
+  ValueStack stack;
+  std::vector<size_t> marks;
+  Memo memo;
+};
+
+class Machine {
+ public:
+  Machine(ByteSpan stream, const DecodeOptions& options, Document* document, MachineMemory* memory);
+
+  // Runs until STOP and sets the root. On an error the Document holds half of something.
+  Status Run();
+  DecodeResult result() const { return result_; }
+
+ private:
+  // Each returns false after setting status_.
+  bool Loop();
+  bool Fail(std::string_view what);
+  bool FailArgument(ArgError error);
+  bool FailUnderflow();
+  bool FailKey(KeyResult result, const Value& culprit);
+  bool Limit(std::string_view what, uint64_t limit);
+  // The allowance of opcodes until the limits must be looked at again.
+  bool CheckLimits(uint64_t* allowance);
+
+  // The opcodes that Loop() does not do itself, argument and all.
+  bool Rare(Opcode opcode);
+  bool TextInt();
+  bool TextLong();
+  bool TextFloat();
+  bool TextString();
+  bool TextUnicode();
+  bool TextMemo(bool put);
+  bool CountedLong(bool four_bytes);
+  bool Global();
+  bool StackGlobal();
+  bool Instance(bool from_lines);
+  bool Persistent();
+  bool Extension(Opcode opcode);
+  bool NewObject(bool with_kwargs);
+  bool Reduce();
+  bool Build();
+  bool Dict();
+  bool FrozenSet();
+  bool AddItems();
+  bool AppendTo(Value* items);      // the target is items[-1]
+  bool SetItemsOf(Value* entries);  // the same
+  bool SetListItems(const Value& list, const Value* entries, size_t count);
+  bool NextBuffer();
+  bool ReadonlyBuffer();
+  bool Pop();
+  bool PopMark();
+  bool Dup();
+  bool Put(uint64_t index);
+  bool Get(uint64_t index);
+  bool Frame();
+  bool Str8(std::string_view bytes);
+  bool Stop();
+
+  void Push(const Value& value) { *top_++ = value; }  // Loop() keeps room for one
+  // The values above the topmost mark; null, and status_ set, if there is no mark.
+  Value* PopToMark();
+  // Whether `count` values lie above the fence.
+  bool Have(size_t count) { return static_cast<size_t>(top_ - fence_) >= count || FailUnderflow(); }
+  bool Line(std::string_view* line);
+  Value StrOf(std::string&& text);  // copied into the arena
+  Value MakeGlobal(Value module, Value name);
+  void ResetFence();
+
+  const uint8_t* const begin_;
+  const uint8_t* const end_;
+  const uint8_t* next_;
+  const uint8_t* limit_;   // end of the frame, or end_
+  const uint8_t* opcode_;  // the one being done
+  bool in_frame_ = false;
+  Value* top_ = nullptr;
+  Value* fence_ = nullptr;                 // below it lies what a mark covers
+  const uint8_t* after_tuple2_ = nullptr;  // where the stream stood after the last TUPLE2
+  const uint8_t* after_setter_ = nullptr;  // and after a REDUCE that followed it at once
+  uint8_t protocol_ = 0;
+  size_t buffers_used_ = 0;
+  uint64_t opcodes_done_ = 0;
+  uint64_t allowance_ = 0;  // of opcodes, given by the last CheckLimits()
+  KeyWork work_;
+
+  const DecodeOptions& options_;
+  Document* const document_;
+  Arena* const arena_;
+  ValueStack& stack_;
+  std::vector<size_t>& marks_;
+  Memo& memo_;
+  Status status_;
+  DecodeResult result_;
+};
+
+}  // namespace pannier::codec::internal

@@ -72,8 +72,9 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
     } else {
       on_duty_ = true;
       ReceiveFrames();
+      const Deadline timer = OnTimer();
       NotifyWaiters();
-      ask = !done() && Sleep(lock, deadline);
+      ask = !done() && Sleep(lock, Earlier(deadline, timer));
       on_duty_ = false;
       NotifyWaiters();
     }
@@ -95,8 +96,8 @@ void Hub::ServeOnce(Lock& lock) {
   if (on_duty_ || IsShutdown()) return;
   on_duty_ = true;
   ReceiveFrames();
-  Sleep(lock, Deadline::Now());
   OnTimer();
+  Sleep(lock, Deadline::Now());
   on_duty_ = false;
   NotifyWaiters();
 }
@@ -111,8 +112,7 @@ void Hub::ReceiveFrames() {
   }
 }
 
-bool Hub::Sleep(Lock& lock, Deadline deadline) {
-  Deadline until = Earlier(deadline, OnTimer());
+bool Hub::Sleep(Lock& lock, Deadline until) {
   // Frames beyond one turn's number raise no event any more.
   if (socket_ != nullptr && socket_->Readable()) until = Deadline::Now();
   std::array<epoll_event, 16> events;

@@ -85,7 +85,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   Status WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void ReceiveFrames();
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
-  bool Sleep(Lock& lock, Deadline deadline);
+  bool Sleep(Lock& lock, Deadline until);
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void NotifyWaiters();
   bool Interrupted(Lock& lock);

@@ -45,7 +45,7 @@ std::optional<DType> DType::FromCode(std::string_view code) {
     dtype.big_endian = code[0] == '>';
     code.remove_prefix(1);
   }
-  if (code.size() < 2 || code.size() > 3) return std::nullopt;
+  if (code.size() < 2 || code.size() > 3 || code[1] == '0') return std::nullopt;
   unsigned size = 0;
   for (const char digit : code.substr(1)) {
     if (digit < '0' || digit > '9') return std::nullopt;

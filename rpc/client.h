@@ -14,10 +14,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <type_traits>
+#include <utility>
 
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
+#include "pannier/codec/dumps.h"
+#include "pannier/codec/loads.h"
 #include "pannier/rpc/raw.h"
 #include "pannier/rpc/remote_error.h"
 #include "pannier/transport/connection.h"
@@ -32,6 +35,11 @@ struct CallState;
 struct ClientOptions {
   TransportOptions transport;
   absl::Duration connect_timeout = absl::Seconds(10);
+};
+
+struct CallOptions {
+  // When the caller gives up. It travels with the call, so the server gives up too.
+  Deadline deadline = Deadline::Never();
 };
 
 // A call that was sent. Movable; thread-compatible; may outlive its Client, with whose end
@@ -80,6 +88,40 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
+  // Calls `method` with C++ values (codec/convert.h) and waits for its result, an R:
+  //
+  //   StatusOr<Array<float>> y = client->Call<Array<float>>("scale", x, 2.0f);
+  //   Status done = client->Call<void>("save", x, "/tmp/x");
+  //
+  // R owns what it holds: ArrayView, Array and Buffer hold the received buffer, which is
+  // handed back when they are gone; what would look into the message itself (string_view,
+  // ByteSpan, codec::Value) does not compile. Call<void> passes over the result and returns a
+  // Status. Buffers among the arguments must not be written to until the leases on them are
+  // home, if they lie in the pool; anything else may be, once Call returned. Errors: those of
+  // CallRaw; Pickling (arguments); Unpickling (the result is no R).
+  template <class R, class... A>
+  std::conditional_t<std::is_void_v<R>, Status, StatusOr<R>> Call(const CallOptions& options,
+                                                                  std::string_view method,
+                                                                  const A&... arguments) {
+    const StatusOr<RawResult> result =
+        CallEncoded(options, method, codec::DumpsArguments({}, arguments...));
+    if constexpr (std::is_void_v<R>) {
+      return result.status();
+    } else {
+      if (!result.ok()) return result.status();
+      return Decode<R>(method, *result);
+    }
+  }
+  template <class R, class... A>
+  auto Call(std::string_view method, const A&... arguments) {
+    return Call<R>(CallOptions(), method, arguments...);
+  }
+
+  // The same for values whose types are known at run time only. The root of `arguments` is the
+  // tuple of arguments. The result is a Document of its own.
+  StatusOr<codec::Document> CallDynamic(const CallOptions& options, std::string_view method,
+                                        const codec::Document& arguments);
+
   // Calls `method` and waits for its result until `deadline`, which is also the call's, so
   // the server is told. Errors: those of StartRaw and PendingCall::Wait; with Interrupted
   // or DeadlineExceeded the call is abandoned.
@@ -111,6 +153,18 @@ class Client {
   const std::shared_ptr<Pool>& pool() const;
 
  private:
+  StatusOr<RawResult> CallEncoded(const CallOptions& options, std::string_view method,
+                                  const StatusOr<codec::Encoded>& arguments);
+  Status ResultError(std::string_view method, const Status& status) const;
+  template <class R>
+  StatusOr<R> Decode(std::string_view method, const RawResult& result) const {
+    codec::DecodeOptions options;
+    options.stream_owner = result.stream;
+    StatusOr<R> value = codec::Loads<R>(result.stream.span(), result.buffers, options);
+    if (!value.ok()) return ResultError(method, value.status());
+    return value;
+  }
+
   explicit Client(std::shared_ptr<internal::ClientCore> core) : core_(std::move(core)) {}
 
   std::shared_ptr<internal::ClientCore> core_;

@@ -8,9 +8,10 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "pannier/base/status.h"
+#include "pannier/rpc/method.h"
 #include "pannier/rpc/raw.h"
 #include "pannier/rpc/remote_error.h"
 #include "pannier/transport/connection.h"
@@ -41,6 +42,16 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
+  // Names a method, which is any callable with one signature (rpc/method.h):
+  //
+  //   server.Method("scale", [](ArrayView<const float> x, float k) -> StatusOr<Array<float>> ...
+  //
+  // A caller with other arguments is told InvalidArgument, naming the method, the argument,
+  // and what was expected and found. Otherwise as RawMethod.
+  template <class F>
+  void Method(std::string name, F function) {
+    RawMethod(std::move(name), rpc::HandlerOf(std::move(function)));
+  }
   // Names a method; replaces one of that name. At any time, also while serving.
   // REQUIRES: 1 to 1,024 bytes of name.
   void RawMethod(std::string name, RawHandler handler);

@@ -47,3 +47,4 @@ else()
 endif()
 
 run("${programs}/version" "${VERSION}")
+run("${programs}/call")

@@ -153,10 +153,10 @@ class PannierEcho(Echo):
 
         self._folder = tempfile.TemporaryDirectory(prefix="pannier-echo-")
         endpoint = f"ipc://{self._folder.name}/echo"
-        with pannier.Listener(endpoint) as listener:
-            self._process = SPAWN.Process(target=serve_pannier, args=(endpoint,), daemon=True)
-            self._process.start()
-            self.connection = listener.accept(timeout=TIMEOUT)
+        self._listener = pannier.Listener(endpoint)
+        self._process = SPAWN.Process(target=serve_pannier, args=(endpoint,), daemon=True)
+        self._process.start()
+        self.connection = self._listener.accept(timeout=TIMEOUT)
 
     def ready_made(self, count: int) -> None:
         """From now on the answer to anything is a ready-made array of `count` numbers; 0: an echo."""
@@ -170,6 +170,7 @@ class PannierEcho(Echo):
 
     def disconnect(self) -> None:
         self.connection.close()
+        self._listener.close()
         self._folder.cleanup()
 
 

@@ -1,8 +1,9 @@
 """Round trips of an array between two Python processes: pannier and its peers, in one run.
 
-Prints medians with the fastest and the slowest of all rounds. Within a group the rows take
-turns, round by round, so that what else the machine does falls on all alike. `--json` prints
-all times instead.
+Prints medians with the fastest and the slowest of all trips. The rows of a group take turns of
+a few trips each, so that what else the machine does falls on all alike. The first trip of a turn
+finds the echo asleep and its memory out of the processor's cache: these have a column of their own
+and do not count in the others. `--json` prints all times instead.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from carriers import Echo, PannierEcho, PipeEcho, ZmqEcho
 
 MIB = 2**20
-WARM_UP = 3  # rounds
+TURNS = 5  # of each row, after one that does not count
 SMALL = (1, "a")
 
 
@@ -33,6 +34,7 @@ class Row:
     size: str
     trip: Callable[[], object]
     seconds: list[float] = dataclasses.field(default_factory=list)
+    first: list[float] = dataclasses.field(default_factory=list)  # of each turn
 
     @property
     def median(self) -> float:
@@ -50,16 +52,18 @@ class Ratio:
         return self.value <= self.most
 
 
-def time_rows(rows: Sequence[Row], rounds: int) -> None:
-    """Rounds in which each row has one turn; the first few do not count."""
-    for turn in range(WARM_UP + rounds):
+def time_rows(rows: Sequence[Row], trips: int) -> None:
+    """Times at least so many trips of each row, in TURNS turns."""
+    each = -(-trips // TURNS)
+    for turn in range(TURNS + 1):
         for row in rows:
-            start = time.perf_counter()
-            answer = row.trip()
-            seconds = time.perf_counter() - start
-            del answer
-            if turn >= WARM_UP:
-                row.seconds.append(seconds)
+            for number in range(each + 1):
+                start = time.perf_counter()
+                answer = row.trip()
+                seconds = time.perf_counter() - start
+                del answer
+                if turn > 0:
+                    (row.seconds if number > 0 else row.first).append(seconds)
 
 
 def expect(answer: object, array: np.ndarray) -> None:
@@ -67,7 +71,7 @@ def expect(answer: object, array: np.ndarray) -> None:
         raise RuntimeError("an echo came back changed")
 
 
-def bench(rounds: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]]:
+def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]]:
     import pannier
 
     array = np.random.default_rng(1).random(size * MIB // 8)
@@ -87,10 +91,10 @@ def bench(rounds: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int
         large = [row(pipe, "", array, text), row(zmq, "", array, text)]
         large += [row(lease, ", copied each way", array, text), memcpy]
         before = pannier.pool().stats().copied_bytes
-        time_rows(large, rounds)
+        time_rows(large, trips)
         copied = {large[2].name: pannier.pool().stats().copied_bytes - before}
 
-        # An echo is told once which array to answer with; so these take turns in two connections.
+        # An echo is told which array to answer with: these take turns, so each has its own.
         ready = []
         for mebibytes in (1, size, 4 * size):
             echo = stack.enter_context(PannierEcho())
@@ -100,12 +104,11 @@ def bench(rounds: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int
             expect(echo.trip(sent), np.arange(sent.size))
             ready.append(row(echo, ", from pannier.empty", sent, f"{mebibytes} MiB"))
         before = pannier.pool().stats().copied_bytes
-        time_rows(ready, 10 * rounds)
+        time_rows(ready, 10 * trips)
         copied[ready[0].name] = pannier.pool().stats().copied_bytes - before
 
         small = [row(echo, "", SMALL, str(SMALL)) for echo in echoes]
-        for each in small:
-            time_rows([each], 100 * rounds)  # not in turns: a sleeping process wakes slowly
+        time_rows(small, 100 * trips)
 
     ratios = [
         Ratio(f"{text}: pannier, copied each way / Pipe", large[2].median / large[0].median, 0.1),
@@ -137,11 +140,12 @@ def show(rows: Sequence[Row], ratios: Sequence[Ratio]) -> None:
         console = Console(highlight=False, width=110)
     facts = machine()
     table = Table(title="Round trips, Python to Python and back, microseconds", title_justify="left")
-    for header in ("way", "what", "median", "min", "max", "rounds"):
+    for header in ("way", "what", "median", "min", "max", "trips", "first"):
         table.add_column(header, justify="left" if header in ("way", "what") else "right")
     for row in rows:
         times = (f"{1e6 * each:,.1f}" for each in (row.median, min(row.seconds), max(row.seconds)))
-        table.add_row(row.name, row.size, *times, str(len(row.seconds)))
+        first = f"{1e6 * statistics.median(row.first):,.1f}"
+        table.add_row(row.name, row.size, *times, str(len(row.seconds)), first)
     console.print(table)
     table = Table(title="Ratios of medians", title_justify="left")
     for header in ("ratio", "measured", "target", ""):
@@ -152,26 +156,30 @@ def show(rows: Sequence[Row], ratios: Sequence[Ratio]) -> None:
     console.print(table)
     console.print(
         f"{facts['processors']} processors, load {facts['load']:.1f}, Python {facts['python']}, NumPy "
-        f"{facts['numpy']}. The machine is noisy: read ratios, not times.\nThe arrays are float64, and "
-        "no process reads what it received; the medians hold what it takes to carry them.",
+        f"{facts['numpy']}. The machine is noisy: read ratios, not times.\nfirst: median of the first "
+        "trips of the turns, after other rows ran.\nThe arrays are float64, and no process reads what it "
+        "received; the times are what it takes to carry them.",
         style="dim",
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="per row (default: %(default)s)")
+    parser.add_argument("--trips", type=int, default=20, help="per row, at least (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, default=64, metavar="MIB", help="of the array (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print all times as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
     options = parser.parse_args()
-    rows, ratios, copied = bench(options.rounds, options.size)
+    rows, ratios, copied = bench(options.trips, options.size)
     if options.json:
         answer = {
             "machine": machine(),
-            "rows": [{"way": row.name, "what": row.size, "seconds": row.seconds} for row in rows],
+            "rows": [
+                {"way": row.name, "what": row.size, "seconds": row.seconds, "first": row.first}
+                for row in rows
+            ],
             "ratios": [dataclasses.asdict(ratio) | {"met": ratio.met} for ratio in ratios],
             "copied_bytes": copied,
         }

@@ -90,6 +90,12 @@ StatusOr<Mapping> Mapping::Create(int fd, Access access, uint64_t offset, uint64
   return mapping;
 }
 
+void Mapping::Populate() const {
+#ifdef MADV_POPULATE_WRITE
+  (void)::madvise(data_, size_, MADV_POPULATE_WRITE);  // Linux 5.14
+#endif
+}
+
 bool Mapping::DropPages(uint64_t offset, uint64_t size) const {
   if (::madvise(data_ + offset, size, MADV_DONTNEED) == 0) return true;
   // The usual reason is mlockall(2): locked pages are not dropped. Locked or not, these

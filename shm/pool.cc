@@ -22,6 +22,12 @@ struct DefaultPool {
 
 std::atomic<const DefaultPool*> g_default{nullptr};
 
+// What users hold: when the last of them lets go, nobody drains the pool any more.
+std::shared_ptr<Pool> HandleTo(std::shared_ptr<PoolCore> core) {
+  PoolCore* pool = core.get();
+  return {pool, [core = std::move(core)](PoolCore*) { core->Abandon(); }};
+}
+
 }  // namespace
 
 StatusOr<std::shared_ptr<Pool>> Pool::Create(const PoolOptions& options) {
@@ -35,7 +41,7 @@ StatusOr<std::shared_ptr<Pool>> Pool::Create(const PoolOptions& options) {
   if (checked.quota == 0) {
     PANNIER_ASSIGN_OR_RETURN(checked.quota, DefaultQuota());
   }
-  return std::make_shared<PoolCore>(checked, checked.quota, absl::OkStatus());
+  return HandleTo(std::make_shared<PoolCore>(checked, checked.quota, absl::OkStatus()));
 }
 
 std::shared_ptr<Pool> Pool::Default() {

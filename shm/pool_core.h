@@ -90,6 +90,10 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   PoolStats Stats() override;
   Status Audit() override;
 
+  // The last user let go. Adopted rows end: their blocks are not used again, as nobody can
+  // allocate, and what a peer has mapped stays as it is.
+  void Abandon();
+
   // For BlockOwner and the rows' handles.
   void DropUser(BlockId block) noexcept;
   StatusOr<LeaseDescriptor> Grant(RowState* row, const std::byte* data, size_t size, bool readonly,

@@ -135,6 +135,17 @@ void PoolCore::AdoptRow(RowState* row) {
   DrainAllRows();
 }
 
+void PoolCore::Abandon() {
+  if (Forked(epoch_)) return;
+  std::vector<std::shared_ptr<RowState>> adopted;
+  const std::shared_ptr<PoolCore> self = shared_from_this();  // outlives the lock
+  const std::lock_guard lock(mutex_);
+  for (const auto& row : rows_) {
+    if (row->adopted) adopted.push_back(row);
+  }
+  for (const auto& row : adopted) CloseRow(row.get());
+}
+
 StatusOr<size_t> PoolCore::Drain(RowState* row) {
   PANNIER_RETURN_IF_ERROR(Usable());
   const std::lock_guard lock(mutex_);

@@ -1,0 +1,172 @@
+// What a lease costs, and what a copy into the pool costs. Owner and receiver are in one
+// process: no message is sent, so this is the price of the bookkeeping alone.
+#include <benchmark/benchmark.h>
+#include <fcntl.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "pannier/shm/import.h"
+#include "pannier/shm/pool.h"
+
+namespace pannier {
+namespace {
+
+constexpr size_t kKiB = 1024;
+constexpr size_t kMiB = 1024 * kKiB;
+constexpr size_t kPage = 4 * kKiB;
+
+template <typename T>
+T Must(StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+  std::abort();
+}
+
+struct Sides {
+  explicit Sides(uint64_t quota)
+      : pool(Must(Pool::Create({quota, 1024, "bench"}))),
+        row(Must(pool->OpenRow("peer", nullptr))),
+        import(Must(Import::Create("owner", row->ring_fd()))) {}
+
+  LeaseDescriptor Grant(const Buffer& buffer, bool readonly) {
+    const LeaseDescriptor lease =
+        Must(row->Grant(buffer.data(), buffer.size(), readonly, Deadline::Now()));
+    if (!import->HasSegment(lease.segment)) {
+      const SegmentHandle segment = Must(pool->Segment(lease.segment));
+      const int fd = ::fcntl(segment.fd, F_DUPFD_CLOEXEC, 0);
+      if (!import->AddSegment(segment.id, fd, segment.size).ok()) std::abort();
+    }
+    return lease;
+  }
+
+  std::shared_ptr<Pool> pool;
+  std::unique_ptr<LeaseRow> row;
+  std::shared_ptr<Import> import;
+};
+
+// Allocate, grant, open, drop both Buffers, drain.
+void RoundTrip(benchmark::State& state) {
+  const auto size = static_cast<size_t>(state.range(0));
+  Sides sides(512 * kMiB);
+  for (auto _ : state) {
+    Buffer sent = Must(sides.pool->Allocate(size));
+    const LeaseDescriptor lease = Must(sides.row->Grant(sent.data(), size, true, Deadline::Now()));
+    if (!sides.import->HasSegment(lease.segment)) {
+      sides.row->Revoke(lease);
+      sides.Grant(sent, true);
+      continue;
+    }
+    Buffer view = Must(sides.import->Open(lease, false));
+    benchmark::DoNotOptimize(view.data());
+    sent = Buffer();
+    view = Buffer();
+    benchmark::DoNotOptimize(sides.row->Drain().ok());
+  }
+}
+BENCHMARK(RoundTrip)->ArgName("bytes")->Arg(64)->Arg(64 * kKiB)->Arg(64 * kMiB);
+
+void AllocateAndFree(benchmark::State& state) {
+  Sides sides(512 * kMiB);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(Must(sides.pool->Allocate(static_cast<size_t>(state.range(0)))));
+  }
+}
+BENCHMARK(AllocateAndFree)->ArgName("bytes")->Arg(64 * kKiB);
+
+// The death of one view, of many that are held. What was done to it: 0 nothing, 1 each
+// page read, 2 each page written.
+void HandBack(benchmark::State& state, bool writable, int touched) {
+  const auto size = static_cast<size_t>(state.range(0));
+  const size_t count = size >= kMiB ? 4 : 256;
+  Sides sides(512 * kMiB);
+  std::vector<Buffer> blocks;
+  for (size_t i = 0; i < count; ++i) blocks.push_back(Must(sides.pool->Allocate(size)));
+  std::vector<Buffer> views(count);
+  for (auto _ : state) {
+    for (size_t i = 0; i < count; ++i) {
+      views[i] = Must(sides.import->Open(sides.Grant(blocks[i], !writable), writable));
+      uint64_t sum = 0;
+      for (size_t at = 0; at < size && touched > 0; at += kPage) {
+        sum += static_cast<uint64_t>(views[i].data()[at]);
+        if (touched == 2) views[i].mutable_data()[at] = std::byte{1};
+      }
+      benchmark::DoNotOptimize(sum);
+    }
+    const auto start = std::chrono::steady_clock::now();
+    for (Buffer& view : views) view = Buffer();
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    state.SetIterationTime(spent.count() / static_cast<double>(count));
+    benchmark::DoNotOptimize(sides.row->Drain().ok());
+  }
+}
+// What is timed is far less than what is done: a number of turns, not of seconds.
+void HandBackArguments(benchmark::internal::Benchmark* bench) {
+  bench->ArgName("bytes")->Arg(64 * kKiB)->Arg(64 * kMiB)->UseManualTime()->Iterations(40);
+}
+BENCHMARK_CAPTURE(HandBack, readonly, false, 1)->Apply(HandBackArguments);
+BENCHMARK_CAPTURE(HandBack, writable_untouched, true, 0)->Apply(HandBackArguments);
+BENCHMARK_CAPTURE(HandBack, writable_read, true, 1)->Apply(HandBackArguments);
+BENCHMARK_CAPTURE(HandBack, writable_written, true, 2)->Apply(HandBackArguments);
+
+// A receiver that reads all of each message, in the mapping that it was offered.
+void OpenReadHandBack(benchmark::State& state, bool writable) {
+  const auto size = static_cast<size_t>(state.range(0));
+  Sides sides(512 * kMiB);
+  const Buffer block = Must(sides.pool->Allocate(size));
+  std::memset(block.mutable_data(), 1, size);
+  for (auto _ : state) {
+    Buffer view = Must(sides.import->Open(sides.Grant(block, !writable), writable));
+    uint64_t sum = 0;
+    for (size_t at = 0; at < size; at += 64) sum += static_cast<uint64_t>(view.data()[at]);
+    benchmark::DoNotOptimize(sum);
+    view = Buffer();
+    benchmark::DoNotOptimize(sides.row->Drain().ok());
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * size));
+}
+BENCHMARK_CAPTURE(OpenReadHandBack, readonly, false)->ArgName("bytes")->Arg(64 * kMiB);
+BENCHMARK_CAPTURE(OpenReadHandBack, writable, true)->ArgName("bytes")->Arg(64 * kMiB);
+
+std::vector<std::byte> Payload(size_t size) { return std::vector<std::byte>(size, std::byte{7}); }
+
+// Pool::Copy into a block that is used again each time, against memcpy onto the heap.
+void CopyIntoPool(benchmark::State& state) {
+  const auto payload = Payload(static_cast<size_t>(state.range(0)));
+  Sides sides(512 * kMiB);
+  for (auto _ : state) benchmark::DoNotOptimize(Must(sides.pool->Copy(payload)));
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * payload.size()));
+}
+BENCHMARK(CopyIntoPool)->ArgName("bytes")->Arg(kMiB)->Arg(64 * kMiB)->UseRealTime();
+
+void WarmMemcpy(benchmark::State& state) {
+  const auto payload = Payload(static_cast<size_t>(state.range(0)));
+  std::vector<std::byte> target(payload.size());
+  for (auto _ : state) {
+    std::memcpy(target.data(), payload.data(), payload.size());
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * payload.size()));
+}
+BENCHMARK(WarmMemcpy)->ArgName("bytes")->Arg(kMiB)->Arg(64 * kMiB)->UseRealTime();
+
+// The first copy of a process: its segment is made for it.
+void CopyIntoFreshSegment(benchmark::State& state) {
+  const auto payload = Payload(static_cast<size_t>(state.range(0)));
+  for (auto _ : state) {
+    const Sides sides(512 * kMiB);
+    const auto start = std::chrono::steady_clock::now();
+    benchmark::DoNotOptimize(Must(sides.pool->Copy(payload)));
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    state.SetIterationTime(spent.count());
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * payload.size()));
+}
+BENCHMARK(CopyIntoFreshSegment)->ArgName("bytes")->Arg(64 * kMiB)->UseManualTime()->Iterations(10);
+
+}  // namespace
+}  // namespace pannier
+
+BENCHMARK_MAIN();

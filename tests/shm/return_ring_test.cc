@@ -63,13 +63,13 @@ TEST(ReturnRing, TheHeaderIsAsDocumented) {
 
 TEST(ReturnRing, ADamagedHeaderIsRefused) {
   constexpr uint32_t kCapacity = 16;
-  const uint64_t size = ReturnRingBytes(kCapacity);
+  constexpr uint64_t kSize = ReturnRingBytes(kCapacity);
   HeapRing good(kCapacity);
-  EXPECT_EQ(*CheckReturnRing(good.data(), size), kCapacity);
-  const auto refused = [size](size_t offset, uint32_t value) {
+  EXPECT_EQ(*CheckReturnRing(good.data(), kSize), kCapacity);
+  const auto refused = [](size_t offset, uint32_t value) {
     HeapRing memory(kCapacity);
     std::memcpy(memory.data() + offset, &value, sizeof(value));
-    const auto checked = CheckReturnRing(memory.data(), size);
+    const auto checked = CheckReturnRing(memory.data(), kSize);
     return !checked.ok() && KindOf(checked.status()) == ErrorKind::kCorruptMessage;
   };
   EXPECT_TRUE(refused(0, 0));
@@ -77,7 +77,7 @@ TEST(ReturnRing, ADamagedHeaderIsRefused) {
   for (const uint32_t capacity : {0u, 15u, 32u, 1u << 21, 1u << 31, ~0u}) {
     EXPECT_TRUE(refused(12, capacity)) << capacity;
   }
-  EXPECT_FALSE(CheckReturnRing(good.data(), size - 1).ok());
+  EXPECT_FALSE(CheckReturnRing(good.data(), kSize - 1).ok());
   EXPECT_FALSE(CheckReturnRing(good.data(), 63).ok());
   EXPECT_FALSE(CheckReturnRing(good.data(), 0).ok());
 }

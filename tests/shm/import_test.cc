@@ -8,9 +8,10 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <map>
+#include <mutex>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "harness.h"
 #include "pannier/shm/mapping.h"
@@ -312,6 +313,48 @@ TEST_F(ImportTest, MappingsAreMadeOnNeed) {
   a = b = Buffer();
   pair_.import.reset();
   EXPECT_EQ(MappingsOf("pannier:test"), before + 1) << "the owner's";
+}
+
+// Views die on another thread while this one opens the next in the same slot: the record
+// must be at rest before the lease is on its way home.
+TEST(Import, ViewsDieOnOtherThreads) {
+  auto pool = MakePool(4 * kMiB, 1);
+  Pair pair(pool);
+  const Buffer block = *pool->Allocate(kPage);
+  std::mutex mutex;
+  std::vector<Buffer> dying;
+  bool done = false;
+  std::thread other([&] {
+    for (bool last = false; !last;) {
+      std::vector<Buffer> mine;
+      {
+        const std::lock_guard lock(mutex);
+        mine.swap(dying);
+        last = done;
+      }
+      if (mine.empty()) std::this_thread::yield();
+    }
+  });
+  for (int i = 0; i < 20000;) {
+    const auto lease = pair.Grant(block, false);
+    if (!lease.ok()) {
+      ASSERT_EQ(KindOf(lease.status()), ErrorKind::kPoolExhausted);
+      continue;
+    }
+    auto view = pair.import->Open(*lease, i % 16 == 0);
+    ASSERT_OK(view);
+    ++i;
+    const std::lock_guard lock(mutex);
+    dying.push_back(*std::move(view));
+  }
+  {
+    const std::lock_guard lock(mutex);
+    done = true;
+  }
+  other.join();
+  EXPECT_OK(pair.row->Drain());
+  EXPECT_EQ(pair.row->leases(), 0u);
+  EXPECT_EQ(*pool->Leases(block.data()), 0u);
 }
 
 // Random steps over one pool and several peers, against a model that knows who holds what.

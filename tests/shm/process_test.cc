@@ -307,18 +307,24 @@ TEST(Processes, ForkWhileThreadsHoldTheLocks) {
   auto pool = MakePool(16 * kMiB);
   std::atomic<bool> stop{false};
   std::thread busy([&] {
-    Pair pair(pool);
+    Pair other(pool);
     while (!stop.load()) {
-      auto block = pool->Allocate(100);
-      const auto view = pair.Carry(*block, true);
+      auto sent = pool->Allocate(100);
+      const auto received = other.Carry(*sent, true);
       Pool::Default();
     }
   });
+  Pair pair(pool);
+  Buffer block = *pool->Allocate(100);
+  Buffer view = *pair.Carry(block, true);
   for (int i = 0; i < 30; ++i) {
     Child child([&] {
       // None of these may wait for a lock that a thread held which is not here.
       if (pool->Allocate(1).ok()) return 1;
       pool->Stats();
+      block = Buffer();
+      view = Buffer();
+      pair.row.reset();
       return Pool::Default()->Allocate(1).ok() ? 0 : 2;
     });
     EXPECT_EQ(child.Wait(), 0);

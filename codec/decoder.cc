@@ -42,8 +42,10 @@ StatusOr<DecodeResult> Decoder::DecodeNext(ByteSpan stream, const DecodeOptions&
   if (scratch_ == nullptr) scratch_ = std::make_unique<Scratch>();
   document->arena_.Expect(ExpectedArena(stream.size()));
   document->set_root(Value::None());
+  const bool unchecked_before = document->has_unchecked_text_;
   internal::Machine machine(stream, options, document, &scratch_->memory);
   PANNIER_RETURN_IF_ERROR(machine.Run());
+  document->has_unchecked_text_ = unchecked_before;  // the machine checks what it takes
   if (options.limits.depth != 0 &&
       internal::NestingExceeds(document->root(), document->id_limit(), options.limits.depth)) {
     document->set_root(Value::None());

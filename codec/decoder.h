@@ -79,7 +79,8 @@ class Decoder {
 
   // The next pickle of one Pickler that dumped several times: the memo of the calls before
   // is kept, `*document` is added to, and its root replaced. REQUIRES: the same Document as
-  // in the call before, which has not been cleared; the earlier streams still there.
+  // in the call before, which has not been cleared; the earlier streams still there. On error
+  // the root is None, and Values of the calls before stay valid.
   StatusOr<DecodeResult> DecodeNext(ByteSpan stream, const DecodeOptions& options,
                                     Document* document);
 

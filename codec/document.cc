@@ -45,6 +45,7 @@ void Document::Clear() {
   held_.clear();
   interned_.reset();
   next_id_ = 1;
+  has_unchecked_text_ = false;
 }
 
 void Document::Release() {
@@ -74,7 +75,10 @@ Value Document::Text(Kind kind, std::string_view text, uint32_t id) {
 }
 
 Value Document::NewStr(std::string_view utf8) { return NewStrView(CopyText(utf8)); }
-Value Document::NewStrView(std::string_view utf8) { return Text(Kind::kStr, utf8, NextId()); }
+Value Document::NewStrView(std::string_view utf8) {
+  has_unchecked_text_ = true;
+  return Text(Kind::kStr, utf8, NextId());
+}
 Value Document::NewBytes(ByteSpan bytes) {
   return Text(Kind::kBytes, CopyText(AsText(bytes)), NextId());
 }
@@ -175,6 +179,16 @@ Value Document::InternGlobal(const Value& module, const Value& name) {
                            name.id() != 0 ? name : own_name, Value());
   }
   return found->second;
+}
+
+const Value* Document::FindGlobal(std::string_view module, std::string_view qualified_name) const {
+  if (interned_ == nullptr) return nullptr;
+  const auto& texts = interned_->texts;
+  const auto module_text = texts.find(ToAbsl(module));
+  const auto name_text = texts.find(ToAbsl(qualified_name));
+  if (module_text == texts.end() || name_text == texts.end()) return nullptr;
+  const auto found = interned_->globals.find({module_text->second.id(), name_text->second.id()});
+  return found == interned_->globals.end() ? nullptr : &found->second;
 }
 
 Value Document::Object(Kind kind, const Value& first, const Value& second, const Value& third) {

@@ -28,8 +28,9 @@
 namespace pannier::codec {
 
 namespace internal {
-class Machine;  // the decoder's; fills a Document
-}
+class Copier;
+class Machine;
+}  // namespace internal
 
 class Document {
  public:
@@ -127,12 +128,20 @@ class Document {
   // kept, texts are copied, buffers are shared. Not recursive.
   Value CopyFrom(const Document& source, const Value& value);
 
+  // The Global of this name that the Document holds already; null if it holds none.
+  const Value* FindGlobal(std::string_view module, std::string_view qualified_name) const;
+
+  // True if a text came from a caller and was not seen to be UTF-8 yet.
+  bool has_unchecked_text() const { return has_unchecked_text_; }
+
   // One more than the largest Value::id() given out.
   uint32_t id_limit() const { return next_id_; }
 
  private:
+  friend class internal::Copier;
   friend class internal::Machine;
   friend class Decoder;
+  friend class Encoder;
   struct InternTable;
 
   Value Text(Kind kind, std::string_view text, uint32_t id);
@@ -152,6 +161,7 @@ class Document {
   std::vector<Buffer> held_;
   std::unique_ptr<InternTable> interned_;  // made when first asked for
   uint32_t next_id_ = 1;
+  bool has_unchecked_text_ = false;
 };
 
 }  // namespace pannier::codec

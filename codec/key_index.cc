@@ -326,6 +326,21 @@ KeyResult PutKeys(Arena* arena, KeyedNode* node, size_t stride, const Value* ent
   return KeyResult::kOk;
 }
 
+void RebuildIndex(Arena* arena, KeyedNode* node, size_t stride) {
+  node->slots = nullptr;
+  node->slot_mask = 0;
+  node->seen = 0;
+  if (node->size > kSmall) {
+    BuildSlots(arena, node, stride, node->size);
+    return;
+  }
+  for (size_t entry = 0; entry < node->size; ++entry) {
+    uint64_t hash = 0;
+    HashKey(KeyAt(*node, stride, entry), &hash);
+    node->seen |= uint64_t{1} << (hash >> 58);
+  }
+}
+
 size_t FindKey(const KeyedNode& node, size_t stride, const Value& key) {
   uint64_t hash = 0;
   if (!HashKey(key, &hash)) return kNotFound;

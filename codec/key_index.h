@@ -50,6 +50,9 @@ bool KeyEqual(const Value& a, const Value& b, KeyWork* work);
 KeyResult PutKeys(Arena* arena, KeyedNode* node, size_t stride, const Value* entries, size_t count,
                   KeyWork* work, Value* culprit);
 
+// Makes the index of `node` anew, after its keys were replaced by equal ones.
+void RebuildIndex(Arena* arena, KeyedNode* node, size_t stride);
+
 inline constexpr size_t kNotFound = ~size_t{0};
 // The entry with a key equal to `key`, or kNotFound, also if `key` is unhashable.
 size_t FindKey(const KeyedNode& node, size_t stride, const Value& key);

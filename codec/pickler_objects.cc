@@ -1,0 +1,549 @@
+// Containers and the objects that Python makes by calls.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/codec/compat_names.h"
+#include "pannier/codec/pickler.h"
+#include "pannier/codec/utf8.h"
+
+namespace pannier::codec::internal {
+namespace {
+
+constexpr uint32_t kBatchSize = 1000;
+
+}  // namespace
+
+void Pickler::Enter(Task&& task) {
+  if (options_.fast && task.value.id() != 0 && task.value.id() < open_.size()) {
+    open_[task.value.id()] = true;
+  }
+  tasks_.push_back(std::move(task));
+}
+
+void Pickler::Leave() {
+  const Value& value = tasks_.back().value;
+  if (options_.fast && value.id() < open_.size()) open_[value.id()] = false;
+  tasks_.pop_back();
+}
+
+bool Pickler::SaveObject(const Value& value) {
+  if (!memo_.Knows(value.id())) return Fail("a value of another document");
+  if (options_.fast && value.id() < open_.size() && open_[value.id()]) {
+    return Fail(
+        absl::StrCat("in fast mode, a ", ToAbsl(KindName(value.kind())), " that contains itself"));
+  }
+  switch (value.kind()) {
+    case Kind::kBytes:
+      return SaveBytes(value);
+    case Kind::kByteArray:
+      return SaveByteArray(value);
+    case Kind::kStr8:
+      return SaveStr8(value);
+    case Kind::kTuple:
+      return SaveTuple(value);
+    case Kind::kList:
+      return SaveList(value);
+    case Kind::kDict:
+      return SaveDict(value);
+    case Kind::kSet:
+      return SaveSet(value);
+    case Kind::kFrozenSet:
+      return SaveFrozenSet(value);
+    case Kind::kGlobal:
+      return SaveGlobal(value);
+    case Kind::kReduce:
+      PushCall(value, ValueAccess::Node<ObjectNode>(value)->fields, 2, Opcode::kReduce);
+      return true;
+    case Kind::kNewObj:
+    case Kind::kNewObjEx:
+      return SaveNewObject(value);
+    case Kind::kInstance:
+      return SaveInstance(value);
+    case Kind::kPersistent:
+      return SavePersistent(value);
+    case Kind::kExtension:
+      return SaveExtension(value);
+    case Kind::kBuffer:
+      return SaveBuffer(value);
+    default:
+      return Fail("a value of no known kind");
+  }
+}
+
+Value Pickler::Named(std::string_view module, std::string_view name) {
+  const Value* global = document_.FindGlobal(module, name);
+  return global != nullptr ? *global : extra_.NewGlobal(module, name);
+}
+
+void Pickler::PushCall(const Value& value, const Value* fields, size_t count, Opcode opcode) {
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kCall;
+  task.next = fields;
+  task.end = fields + count;
+  task.opcode = opcode;
+  if (value.is_object()) task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  Enter(std::move(task));
+}
+
+bool Pickler::SaveCall(const Value& value, const Value& callee, std::initializer_list<Value> args) {
+  const Value call = extra_.NewReduce(callee, args);
+  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce);
+  return true;
+}
+
+bool Pickler::SaveBytes(const Value& value) {
+  if (protocol_ >= 3) return SaveBytesData(value, value.text());
+  if (value.text().empty()) return SaveCall(value, Named("builtins", "bytes"), {});
+  const Value text = extra_.NewStr(Latin1ToUtf8(value.text()));
+  return SaveCall(value, Named("_codecs", "encode"), {text, extra_.InternStr("latin1")});
+}
+
+bool Pickler::SaveByteArray(const Value& value) {
+  if (protocol_ >= 5) return SaveByteArrayData(value, value.text());
+  const Value type = Named("builtins", "bytearray");
+  if (value.text().empty()) return SaveCall(value, type, {});
+  return SaveCall(value, type, {extra_.NewBytesView(value.bytes())});
+}
+
+bool Pickler::SaveTuple(const Value& value) {
+  const std::span<const Value> items = value.items();
+  if (items.empty()) {
+    if (binary()) {
+      output_.Op(Opcode::kEmptyTuple);
+    } else {
+      output_.Bytes("(t");
+    }
+    return true;
+  }
+  if (items.size() > 3 || protocol_ < 2) output_.Op(Opcode::kMark);
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kTuple;
+  task.next = items.data();
+  task.end = items.data() + items.size();
+  Enter(std::move(task));
+  return true;
+}
+
+void Pickler::PushItems(const Value& value, const Value* items, size_t count, size_t stride,
+                        Task::Batch batch, Opcode many, Opcode one) {
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kItems;
+  task.next = items;
+  task.end = items + count * stride;
+  task.stride = static_cast<uint8_t>(stride);
+  task.batch = batch;
+  task.opcode = many;
+  task.one_opcode = one;
+  Enter(std::move(task));
+}
+
+bool Pickler::SaveList(const Value& value) {
+  output_.Bytes(binary() ? "]" : "(l");
+  if (!MemoPut(value)) return false;
+  const std::span<const Value> items = value.items();
+  if (items.empty()) return true;
+  PushItems(value, items.data(), items.size(), 1,
+            binary() ? Task::Batch::kList : Task::Batch::kOneByOne, Opcode::kAppends,
+            Opcode::kAppend);
+  return true;
+}
+
+bool Pickler::SaveDict(const Value& value) {
+  output_.Bytes(binary() ? "}" : "(d");
+  if (!MemoPut(value)) return false;
+  const auto* node = ValueAccess::Node<KeyedNode>(value);
+  if (node->size == 0) return true;
+  PushItems(value, node->values, node->size, 2,
+            binary() ? Task::Batch::kKeyed : Task::Batch::kOneByOne, Opcode::kSetItems,
+            Opcode::kSetItem);
+  return true;
+}
+
+bool Pickler::SaveSet(const Value& value) {
+  const auto* node = ValueAccess::Node<KeyedNode>(value);
+  if (protocol_ < 4) {
+    return SaveCall(value, Named("builtins", "set"), {extra_.NewList({node->values, node->size})});
+  }
+  output_.Op(Opcode::kEmptySet);
+  if (!MemoPut(value)) return false;
+  if (node->size == 0) return true;
+  PushItems(value, node->values, node->size, 1, Task::Batch::kKeyed, Opcode::kAddItems,
+            Opcode::kStop);
+  return true;
+}
+
+bool Pickler::SaveFrozenSet(const Value& value) {
+  const std::span<const Value> items = value.items();
+  if (protocol_ < 4) {
+    return SaveCall(value, Named("builtins", "frozenset"), {extra_.NewList(items)});
+  }
+  output_.Op(Opcode::kMark);
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kFrozenSet;
+  task.next = items.data();
+  task.end = items.data() + items.size();
+  Enter(std::move(task));
+  return true;
+}
+
+bool Pickler::SaveGlobal(const Value& value) {
+  const size_t dot = value.global_name().rfind('.');
+  if (protocol_ < 4 && dot != std::string_view::npos) {
+    // An attribute of an attribute: GLOBAL has no such names, so it is getattr(owner, name).
+    const Value owner = Named(value.module_name(), value.global_name().substr(0, dot));
+    const Value name = extra_.NewStr(value.global_name().substr(dot + 1));
+    return SaveCall(value, Named("builtins", "getattr"), {owner, name});
+  }
+  if (protocol_ >= 4) {
+    if (!Save(value.module()) || !Save(value.name())) return false;
+    output_.Op(Opcode::kStackGlobal);
+  } else {
+    output_.Op(Opcode::kGlobal);
+    if (!SaveGlobalLines(value)) return false;
+  }
+  if (!MemoPut(value)) return false;
+  if (value.parts().empty()) return true;
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kParts;
+  task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  Enter(std::move(task));
+  return true;
+}
+
+bool Pickler::SaveGlobalLines(const Value& value) {
+  GlobalName name{value.module_name(), value.global_name()};
+  if (protocol_ < 3 && options_.fix_imports) name = ToPython2(name);
+  for (const std::string_view line : {name.module, name.name}) {
+    if (line.find('\n') != std::string_view::npos || !ValidUtf8(line)) {
+      return Fail(absl::StrCat("the name ", ToAbsl(line), ", below protocol 4"));
+    }
+    if (protocol_ < 3 && !IsAscii(line)) {
+      return Fail(
+          absl::StrCat("the name ", ToAbsl(line), ", which is not ASCII, below protocol 3"));
+    }
+    output_.Bytes(line);
+    output_.Byte('\n');
+  }
+  return true;
+}
+
+bool Pickler::SaveNewObject(const Value& value) {
+  const bool ex = value.is(Kind::kNewObjEx);
+  const auto* node = ValueAccess::Node<ObjectNode>(value);
+  if (protocol_ >= (ex ? 4 : 2)) {
+    PushCall(value, node->fields, ex ? 3 : 2, ex ? Opcode::kNewObjEx : Opcode::kNewObj);
+    return true;
+  }
+  if (ex) {
+    return SaveCall(value, Named("copyreg", "__newobj_ex__"),
+                    {value.callee(), value.args(), value.kwargs()});
+  }
+  if (!value.args().is(Kind::kTuple))
+    return Fail("NEWOBJ with computed arguments, below protocol 2");
+  std::vector<Value> args = {value.callee()};
+  args.insert(args.end(), value.args().items().begin(), value.args().items().end());
+  const Value call = extra_.NewReduce(Named("copyreg", "__newobj__"), extra_.NewTuple(args));
+  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce);
+  return true;
+}
+
+bool Pickler::SaveInstance(const Value& value) {
+  if (!value.args().is(Kind::kTuple)) return Fail("an instance with computed arguments");
+  if (!binary() && !value.callee().is(Kind::kGlobal)) {
+    return Fail("an instance of a class that is no global, in protocol 0");
+  }
+  output_.Op(Opcode::kMark);
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kInstance;
+  const std::span<const Value> args = value.args().items();
+  task.next = args.data();
+  task.end = args.data() + args.size();
+  Enter(std::move(task));
+  return true;
+}
+
+bool Pickler::SavePersistent(const Value& value) {
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kPersistent;
+  task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  Enter(std::move(task));
+  return true;
+}
+
+bool Pickler::SaveExtension(const Value& value) {
+  const uint32_t code = value.extension_code();
+  if (protocol_ < 2) return Fail("an extension code needs protocol 2");
+  if (code == 0 || code > 0x7fffffff) return Fail(absl::StrCat("the extension code ", code));
+  if (code <= 0xff) {
+    output_.Op(Opcode::kExt1, static_cast<uint8_t>(code));
+  } else if (code <= 0xffff) {
+    output_.Op(Opcode::kExt2, static_cast<uint16_t>(code));
+  } else {
+    output_.Op(Opcode::kExt4, code);
+  }
+  if (value.parts().empty()) return true;
+  // Not memoised, as a rule; but what was done to it must not be done again.
+  if (!MemoPut(value)) return false;
+  Task task;
+  task.value = value;
+  task.kind = Task::Kind::kParts;
+  task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  Enter(std::move(task));
+  return true;
+}
+
+bool Pickler::Step() {
+  Task& task = tasks_.back();
+  switch (task.kind) {
+    case Task::Kind::kItems:
+      return StepItems(task);
+    case Task::Kind::kTuple:
+      return StepTuple(task);
+    case Task::Kind::kFrozenSet:
+      return StepFrozenSet(task);
+    case Task::Kind::kCall:
+      return StepCall(task);
+    case Task::Kind::kInstance:
+      return StepInstance(task);
+    case Task::Kind::kPersistent:
+      return StepPersistent(task);
+    case Task::Kind::kParts:
+      return StepParts(task);
+    case Task::Kind::kSetter:
+      return StepSetter(task);
+  }
+  return Fail("a task of no known kind");
+}
+
+bool Pickler::SaveRange(Task& task, bool* done) {
+  const size_t depth = tasks_.size();
+  while (task.next != task.end) {
+    if (!Save(*task.next++)) return false;
+    if (tasks_.size() != depth) {  // `task` may have moved
+      *done = false;
+      return true;
+    }
+  }
+  *done = true;
+  return true;
+}
+
+bool Pickler::StepItems(Task& task) {
+  const size_t depth = tasks_.size();
+  const uint32_t full = task.stride * (task.batch == Task::Batch::kOneByOne ? 1 : kBatchSize);
+  while (true) {
+    if (!task.begun) {
+      const bool last = static_cast<size_t>(task.end - task.next) == task.stride;
+      const bool may_stand_alone = task.batch == Task::Batch::kIterated || task.first;
+      const bool one = task.batch == Task::Batch::kOneByOne ||
+                       (last && may_stand_alone && task.one_opcode != Opcode::kStop);
+      task.begun = true;
+      task.first = false;
+      task.marked = !one;
+      if (task.marked) output_.Op(Opcode::kMark);
+    }
+    while (task.next != task.end && task.in_batch != full) {
+      ++task.in_batch;
+      if (!Save(*task.next++)) return false;
+      if (tasks_.size() != depth) return true;  // and `task` may have moved
+    }
+    output_.Op(task.marked ? task.opcode : task.one_opcode);
+    const bool another = task.batch == Task::Batch::kKeyed && task.marked && task.in_batch == full;
+    task.in_batch = 0;
+    task.begun = false;
+    if (task.next == task.end && !another) {
+      Leave();
+      return true;
+    }
+  }
+}
+
+bool Pickler::StepTuple(Task& task) {
+  bool done = false;
+  if (!SaveRange(task, &done) || !done) return done || status_.ok();
+  const Value value = task.value;
+  const size_t size = value.items().size();
+  Leave();
+  const bool counted = size <= 3 && protocol_ >= 2;
+  if (!InMemo(value)) {
+    constexpr Opcode kCounted[] = {Opcode::kTuple1, Opcode::kTuple2, Opcode::kTuple3};
+    output_.Op(counted ? kCounted[size - 1] : Opcode::kTuple);
+    return MemoPut(value);
+  }
+  // An item held the tuple itself, which is in the memo since: drop this one.
+  if (counted || !binary()) {
+    for (size_t i = 0; i < size + (counted ? 0 : 1); ++i) output_.Op(Opcode::kPop);
+  } else {
+    output_.Op(Opcode::kPopMark);
+  }
+  MemoGet(value);
+  return true;
+}
+
+bool Pickler::StepFrozenSet(Task& task) {
+  bool done = false;
+  if (!SaveRange(task, &done) || !done) return done || status_.ok();
+  const Value value = task.value;
+  Leave();
+  if (InMemo(value)) {
+    output_.Op(Opcode::kPopMark);
+    MemoGet(value);
+    return true;
+  }
+  output_.Op(Opcode::kFrozenSet);
+  return MemoPut(value);
+}
+
+bool Pickler::StepCall(Task& task) {
+  bool done = false;
+  if (!SaveRange(task, &done) || !done) return done || status_.ok();
+  output_.Op(task.opcode);
+  if (InMemo(task.value)) {  // made meanwhile by its own arguments
+    output_.Op(Opcode::kPop);
+    MemoGet(task.value);
+    Leave();
+    return true;
+  }
+  if (!MemoPut(task.value)) return false;
+  if (task.part == nullptr) {
+    Leave();
+  } else {
+    task.kind = Task::Kind::kParts;
+  }
+  return true;
+}
+
+bool Pickler::StepInstance(Task& task) {
+  bool done = false;
+  if (task.step == 0) {
+    task.step = 1;
+    if (binary()) {
+      const size_t depth = tasks_.size();
+      if (!Save(task.value.callee())) return false;
+      if (tasks_.size() != depth) return true;
+    }
+  }
+  if (!SaveRange(task, &done) || !done) return done || status_.ok();
+  const Value value = task.value;
+  if (InMemo(value)) {
+    // As for tuples: what stands above the mark is dropped.
+    if (binary()) {
+      output_.Op(Opcode::kPopMark);
+    } else {
+      for (size_t i = 0; i < value.args().size() + 1; ++i) output_.Op(Opcode::kPop);
+    }
+    MemoGet(value);
+    Leave();
+    return true;
+  }
+  if (binary()) {
+    output_.Op(Opcode::kObj);
+  } else {
+    output_.Op(Opcode::kInst);
+    if (!SaveGlobalLines(value.callee())) return false;
+  }
+  if (!MemoPut(value)) return false;
+  task.kind = Task::Kind::kParts;
+  task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  return true;
+}
+
+bool Pickler::StepPersistent(Task& task) {
+  const Value value = task.value;
+  if (task.step == 0 && binary()) {
+    task.step = 1;
+    return Save(value.persistent_id());
+  }
+  if (binary()) {
+    output_.Op(Opcode::kBinPersId);
+  } else {
+    const Value id = value.persistent_id();
+    std::string line;
+    if (id.is(Kind::kStr)) {
+      line = id.text();
+    } else if (id.is(Kind::kInt)) {
+      line = absl::StrCat(id.int_value());
+    } else {
+      return Fail("a persistent id that is neither str nor int, in protocol 0");
+    }
+    if (!IsAscii(line) || line.find('\n') != std::string::npos) {
+      return Fail("a persistent id that is not one line of ASCII, in protocol 0");
+    }
+    output_.Bytes(absl::StrCat("P", line, "\n"));
+  }
+  if (task.part == nullptr) {
+    Leave();
+    return true;
+  }
+  task.kind = Task::Kind::kParts;
+  return MemoPut(value);
+}
+
+bool Pickler::StepParts(Task& task) {
+  if (task.step == 2) {  // a state was saved
+    output_.Op(Opcode::kBuild);
+    task.step = 1;
+  }
+  task.step = 1;
+  if (task.part == nullptr) {
+    Leave();
+    return true;
+  }
+  const PartNode& part = *task.part;
+  task.part = part.next;
+  switch (part.kind) {
+    case PartKind::kState:
+      task.step = 2;
+      return Save(part.values[0]);
+    case PartKind::kAppend:
+      PushItems(Value(), part.values, part.size, 1, Iterated(), Opcode::kAppends, Opcode::kAppend);
+      return true;
+    case PartKind::kSetItem:
+      PushItems(Value(), part.values, part.size / 2, 2, Iterated(), Opcode::kSetItems,
+                Opcode::kSetItem);
+      return true;
+    case PartKind::kAdd:
+      if (protocol_ < 4) return Fail("items added to an object need protocol 4");
+      PushItems(Value(), part.values, part.size, 1, Task::Batch::kKeyed, Opcode::kAddItems,
+                Opcode::kStop);
+      return true;
+    case PartKind::kSetter: {
+      Task setter;
+      setter.value = task.value;
+      setter.kind = Task::Kind::kSetter;
+      setter.next = part.values;
+      setter.end = part.values + 2;
+      tasks_.push_back(setter);  // not Enter(): the object itself is open already
+      return true;
+    }
+  }
+  return Fail("a part of no known kind");
+}
+
+// setter(object, state), result dropped.
+bool Pickler::StepSetter(Task& task) {
+  switch (task.step++) {
+    case 0:
+      return Save(task.next[0]);
+    case 1:
+      return Save(task.value);
+    case 2:
+      return Save(task.next[1]);
+    default:
+      output_.Op(Opcode::kTuple2);
+      output_.Op(Opcode::kReduce);
+      output_.Op(Opcode::kPop);
+      tasks_.pop_back();
+      return true;
+  }
+}
+
+}  // namespace pannier::codec::internal

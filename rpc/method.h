@@ -71,6 +71,11 @@ RawHandler MakeHandler(std::shared_ptr<F> function, const std::function<R(A...)>
   };
 }
 
+// A method whose types are known at run time only: given the Document whose root is the tuple
+// of arguments, it returns a Value of that Document, into which it may put new ones.
+using DynamicHandler = std::function<StatusOr<codec::Value>(codec::Document& arguments)>;
+RawHandler HandlerOfDynamic(DynamicHandler handler);
+
 template <class F>
 concept HasOneSignature = requires(F function) {
   std::function{std::move(function)};

@@ -52,6 +52,16 @@ class Server {
   void Method(std::string name, F function) {
     RawMethod(std::move(name), rpc::HandlerOf(std::move(function)));
   }
+  // The same for values whose types are known at run time only:
+  //
+  //   server.DynamicMethod("first", [](codec::Document& arguments) -> StatusOr<codec::Value> {
+  //     return arguments.root().items()[0];
+  //   });
+  //
+  // The Document's root is the tuple of arguments; a result is a Value of that Document.
+  void DynamicMethod(std::string name, rpc::DynamicHandler handler) {
+    RawMethod(std::move(name), rpc::HandlerOfDynamic(std::move(handler)));
+  }
   // Names a method; replaces one of that name. At any time, also while serving.
   // REQUIRES: 1 to 1,024 bytes of name.
   void RawMethod(std::string name, RawHandler handler);

@@ -30,6 +30,17 @@ StatusOr<RawResult> ResultOf(StatusOr<codec::Encoded> encoded) {
   return RawResult{BufferOf(std::move(encoded->stream)), std::move(encoded->buffers)};
 }
 
+RawHandler HandlerOfDynamic(DynamicHandler handler) {
+  return [handler = std::move(handler)](RawCall& call) -> StatusOr<RawResult> {
+    StatusOr<codec::Document> document = DecodeArguments(call);
+    if (!document.ok()) return ArgumentError(call.method, document.status());
+    PANNIER_ASSIGN_OR_RETURN(const codec::Value result, handler(*document));
+    codec::EncodeOptions options;
+    options.place_buffer = codec::OutOfBand;
+    return ResultOf(codec::Encode(*document, result, options));
+  };
+}
+
 }  // namespace rpc
 
 StatusOr<RawResult> Client::CallEncoded(const CallOptions& options, std::string_view method,

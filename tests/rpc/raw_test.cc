@@ -38,8 +38,9 @@ class RawCalls : public RpcTest {
     });
   }
   void TearDown() override {
-    release_ = true;  // handlers look at this object: they end before it does
-    server_.reset();
+    release_ = true;  // handlers look at the fixture: they end before it does
+    server_->Stop();
+    server_->Wait().IgnoreError();
   }
   void Begin() {
     Start(*server_);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from math import prod
 from operator import index
@@ -96,6 +97,8 @@ class Pool:
         if shape and min(shape) < 0:
             raise ValueError(f"negative dimensions are not allowed: {shape}")
         size = prod(shape) * dtype.itemsize
+        if size > sys.maxsize:
+            raise ValueError(f"an array of {size} bytes is larger than any address space")
         if size == 0:
             return np.empty(shape, dtype, order)
         return np.ndarray(shape, dtype, self._core.allocate(size, timeout), order=order)
@@ -252,10 +255,11 @@ def _chosen(pool: Pool | None) -> Pool:
 
 
 def _dimensions(shape: Shape) -> tuple[int, ...]:
-    try:
-        return (index(shape),)  # type: ignore[arg-type]
-    except TypeError:
-        return tuple(map(index, shape))  # type: ignore[arg-type]
+    if type(shape) is tuple:
+        return tuple(map(index, shape))
+    if isinstance(shape, SupportsIndex):
+        return (index(shape),)
+    return tuple(map(index, shape))
 
 
 def _address(array: NDArray[Any]) -> int:

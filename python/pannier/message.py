@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    Loads = Callable[[Any, Iterable[Any]], Any]
+    Loads = Callable[[Any, Sequence[Any]], Any]
 
 __all__ = ["Message", "dumps", "loads"]
 

@@ -5,9 +5,10 @@
 
 namespace pannier::python {
 
-void BindPool(nanobind::module_& module);        // PoolStats as a dict, Pool
+void BindPool(nanobind::module_& module);        // Pool
 void BindConnection(nanobind::module_& module);  // Options, Connection, Listener
 void BindClient(nanobind::module_& module);      // Client
 void BindServer(nanobind::module_& module);      // Failure, Server
+void BindTrust(nanobind::module_& module);       // SafeNames
 
 }  // namespace pannier::python

@@ -24,6 +24,7 @@ NB_MODULE(_core, module) {
   BindConnection(module);
   BindClient(module);
   BindServer(module);
+  BindTrust(module);
   module.def("shutdown", &Shutdown, nb::arg("seconds"),
              "Refuses waits from now on and lets those under way return. True if all did.");
   module.def("after_fork", &AfterFork, "To be called in a forked child, before all else.");

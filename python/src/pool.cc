@@ -41,7 +41,9 @@ auto InSlices(Deadline deadline, ErrorKind again, Call call) {
       else
         return result.status();
     }();
-    if (status.ok() || KindOf(status) != again || deadline.Passed()) return result;
+    // What failed before its time would fail again.
+    if (status.ok() || KindOf(status) != again || !slice.Passed() || deadline.Passed())
+      return result;
     if (Interrupted()) {
       return decltype(result)(MakeError(ErrorKind::kInterrupted, "a signal handler raised"));
     }

@@ -40,8 +40,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.frames < 1:
         parser.error("--frames must be at least 1")
-    if not 0 < options.size <= 512:
-        parser.error("--size must be more than 0 and at most 512")
+    if not 0.5 <= options.size <= 512:
+        # The results of smaller ones may be so small that they travel inside the reply.
+        parser.error("--size must be 0.5 to 512")
     for path in options.inputs:
         if not path.is_file():
             parser.error(f"no such file: {path}")
@@ -92,15 +93,15 @@ def demo(options: argparse.Namespace) -> int:
     try:
         paths = options.inputs or source.default_inputs()
         frames = source.make_frames(paths, round(options.size * 2**20), pannier.empty)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pannier.PoolExhausted) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     starters = ways(options)
     console.print(
-        f"{len(frames)} different frames, of {', '.join(path.name for path in paths)}, tiled to "
-        f"{frames[0].pixels.nbytes / 2**20:.0f} MiB; {WORKERS} workers, {IN_FLIGHT} frames in "
-        f"flight to each; {os.cpu_count()} processors",
-        highlight=False,
+        f"{len(frames)} different frames of {options.size:g} MiB, of "
+        f"{', '.join(path.name for path in paths)}\n{WORKERS} workers, {IN_FLIGHT} frames in flight to "
+        f"each; {len(os.sched_getaffinity(0))} processors",
+        highlight=False, soft_wrap=True,
     )
 
     outcomes = []
@@ -119,7 +120,7 @@ def demo(options: argparse.Namespace) -> int:
                     outcome, results = measure(
                         way, frames, options.frames, lambda: progress.advance(task)
                     )
-            except WorkerFailed as error:
+            except (WorkerFailed, pannier.Error) as error:
                 progress.stop()
                 print(f"demo: {error}", file=sys.stderr)
                 return 1
@@ -129,7 +130,7 @@ def demo(options: argparse.Namespace) -> int:
     console.print(report.table(outcomes))
     report.explain(console, outcomes)
     saved = report.save_pictures(frames, pictures, options.out)
-    console.print(f"pictures: {', '.join(str(path) for path in saved)}", soft_wrap=True)
+    console.print(f"{len(saved)} pictures: {options.out}/*.png", highlight=False, soft_wrap=True)
     return report.verdict(console, outcomes)
 
 

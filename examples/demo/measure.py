@@ -28,6 +28,7 @@ class Outcome:
     kernel_seconds: float = 0.0  # of processor time in the kernels, sum over the workers
     outside: float = 0.0  # seconds of a call outside of its kernel, the frame alone; median
     copied: int | None = None  # bytes of pixels, from the first call on; None: nobody counts
+    why_copied: str = ""
     leases: int | None = None
     wrong: list[str] = dataclasses.field(default_factory=list)
 
@@ -102,5 +103,6 @@ def measure(
             failed.set()  # an interrupt here ends the threads too
     outcome.seconds = time.perf_counter() - start
     counts = way.counts()
-    outcome.copied, outcome.leases = counts.copied, counts.leases
+    outcome.copied, outcome.why_copied = counts.copied, counts.why
+    outcome.leases = counts.leases
     return outcome, pictures

@@ -30,7 +30,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
         # Without statistics: the system's own copies into and out of a socket or pipe.
         copied = f"> {mebibytes(2 * each.crossed)}"
         if each.copied is not None:
-            copied = f"{each.copied} B" if each.copied == 0 else mebibytes(each.copied)
+            copied = f"{each.copied} B" if each.copied < 2**20 else mebibytes(each.copied)
         result.add_row(
             each.way,
             str(each.frames),
@@ -106,12 +106,17 @@ def verdict(console: Console, outcomes: Sequence[Outcome]) -> int:
     """Says in one line whether all is right, after a line for each thing that is not; 0 or 1."""
     wrong = [line for each in outcomes for line in each.wrong]
     wrong += [f"{each.way}: {each.leases} leases are still out" for each in outcomes if each.leases]
-    wrong += [f"{each.way}: {each.copied} bytes were copied" for each in outcomes if each.copied]
+    wrong += [
+        f"{each.way}: {each.copied} bytes were copied"
+        + (f"; {each.why_copied}" if each.why_copied else "")
+        for each in outcomes
+        if each.copied
+    ]
     for line in wrong:
         console.print(line, style="bold red", highlight=False, soft_wrap=True)
     frames = sum(each.frames for each in outcomes)
     if wrong:
-        console.print(f"FAILED: {len(wrong)} findings in {frames} frames", style="bold red")
+        console.print(f"FAILED: {len(wrong)} of these in {frames} frames", style="bold red")
         return 1
     line = f"OK: all {frames} results equal NumPy's"
     if any(each.leases is not None for each in outcomes):

@@ -11,8 +11,10 @@ import abc
 import contextlib
 import dataclasses
 import multiprocessing
+import os
 import pathlib
 import pickle
+import select
 import signal
 import subprocess
 import tempfile
@@ -39,6 +41,7 @@ class Counts:
     """What statistics say of a way; None where a way keeps none."""
 
     copied: int | None = None  # bytes of pixels, by every process
+    why: str = ""  # they were copied, where that is known
     leases: int | None = None  # out at the end, of every process's pool
 
 
@@ -92,6 +95,7 @@ class PannierWay(Way):
                 self._exit.callback(worker.close)
                 self._workers.append(worker)
             for worker in self._workers:
+                worker.wait_until_it_listens()
                 with self._named(worker, "before it took a connection"):
                     client = pannier.Client(worker.endpoint, timeout=CALL_TIMEOUT)
                 self._exit.callback(client.close)
@@ -120,7 +124,7 @@ class PannierWay(Way):
 
     def counts(self) -> Counts:
         own = self._pannier.pool().stats()
-        total = Counts(own.copied_bytes, sum(peer.leases for peer in own.peers))
+        total = Counts(own.copied_bytes, leases=sum(peer.leases for peer in own.peers))
         for worker, client in zip(self._workers, self._clients):
             with self._named(worker, "when asked for its statistics"):
                 copied, leases = client.call("pool_stats")
@@ -128,6 +132,8 @@ class PannierWay(Way):
             stats = client.stats()
             total.copied += copied + stats.inline_bytes_sent + stats.inline_bytes_received
             total.leases += leases
+            if not client.info.link:
+                total.why = f"no memory is shared with a worker: {client.info.no_link_reason}"
         return total
 
     def close(self) -> None:
@@ -140,12 +146,20 @@ class CppWorker:
     def __init__(self, program: pathlib.Path, endpoint: str, folder: str, number: int):
         self.endpoint = endpoint
         self._log = open(f"{folder}/worker-{number}.log", "w+", encoding="utf-8")
+        self._ready, ready = os.pipe()
         self._process = subprocess.Popen(
-            [program, "--endpoint", endpoint, "--parent-fd", "0"],
+            [program, "--endpoint", endpoint, "--parent-fd", "0", "--ready-fd", str(ready)],
             stdin=subprocess.PIPE,
             stderr=self._log,
+            pass_fds=[ready],
         )
+        os.close(ready)
         self._number = number + 1
+
+    def wait_until_it_listens(self) -> None:
+        readable, _, _ = select.select([self._ready], [], [], CALL_TIMEOUT)
+        if not readable or not os.read(self._ready, 1):
+            raise WorkerFailed(f"{self.obituary()} before it listened")
 
     def obituary(self) -> str:
         """How it ended."""
@@ -160,6 +174,7 @@ class CppWorker:
         return f"{who} {how}" + (f', saying "{said}",' if said else "")
 
     def close(self) -> None:
+        os.close(self._ready)
         self._process.stdin.close()
         try:
             self._process.wait(timeout=10)

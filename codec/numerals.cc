@@ -191,7 +191,7 @@ std::optional<std::string> FormatInteger(std::string_view bytes) {
       digits.push_back(static_cast<char>('0' + group % 10));
     }
   }
-  if (digits.empty()) digits = "0";
+  if (digits.empty()) digits.push_back('0');
   if (digits.size() > kMaxDecimalDigits) return std::nullopt;
   if (negative) digits.push_back('-');
   std::reverse(digits.begin(), digits.end());
@@ -204,7 +204,8 @@ std::optional<double> ParseFloat(std::string_view text) {
     text.remove_prefix(1);
     if (!text.empty() && text.front() == '-') return std::nullopt;
   }
-  if (text.find('(') != std::string_view::npos) return std::nullopt;  // "nan(...)"
+  // What from_chars takes and Python does not: "nan(...)" and hexadecimals.
+  if (text.find_first_of("(xX") != std::string_view::npos) return std::nullopt;
   double value = 0;
   const auto result = absl::from_chars(text.data(), text.data() + text.size(), value);
   if (result.ptr != text.data() + text.size() || text.empty()) return std::nullopt;
@@ -224,7 +225,7 @@ std::string FormatFloat(double value) {
   std::string_view shape(text, static_cast<size_t>(scientific.ptr - text));
   std::string out;
   if (shape.front() == '-') {
-    out = "-";
+    out.push_back('-');
     shape.remove_prefix(1);
   }
   const size_t mark = shape.find('e');

@@ -373,10 +373,14 @@ bool Pickler::StepTuple(Task& task) {
   const size_t size = value.items().size();
   Leave();
   const bool counted = size <= 3 && protocol_ >= 2;
-  if (!InMemo(value)) {
+  // The arguments of a call that was made meanwhile by what is in them: __reduce__ returns a
+  // new tuple each time it is asked, so this is not the one in the memo.
+  const bool again = InMemo(value) && !tasks_.empty() && tasks_.back().kind == Task::Kind::kCall &&
+                     tasks_.back().next == tasks_.back().end && InMemo(tasks_.back().value);
+  if (!InMemo(value) || again) {
     constexpr Opcode kCounted[] = {Opcode::kTuple1, Opcode::kTuple2, Opcode::kTuple3};
     output_.Op(counted ? kCounted[size - 1] : Opcode::kTuple);
-    return MemoPut(value);
+    return MemoPut(again ? Value() : value);
   }
   // An item held the tuple itself, which is in the memo since: drop this one.
   if (counted || !binary()) {

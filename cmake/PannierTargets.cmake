@@ -17,6 +17,10 @@ endif()
 add_library(pannier_flags INTERFACE)
 target_compile_options(pannier_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
                        $<$<BOOL:${PANNIER_WARNINGS_AS_ERRORS}>:-Werror>)
+# GCC 12 warns of its own std::string concatenation when it optimises (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(pannier_flags INTERFACE -Wno-restrict)
+endif()
 if(PANNIER_SANITIZE)
   target_compile_options(pannier_flags INTERFACE -fsanitize=${PANNIER_SANITIZE}
                          -fno-omit-frame-pointer -fno-sanitize-recover=all)

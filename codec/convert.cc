@@ -4,6 +4,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/convert_array.h"
+#include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {
 namespace {
@@ -19,13 +21,6 @@ std::string Quoted(std::string_view text, char quote) {
                       whole ? "" : "...", std::string(1, quote));
 }
 
-std::string DottedName(const Value& global) {
-  std::string name = absl::Utf8SafeCHexEscape(ToAbsl(global.module_name().substr(0, kShownText)));
-  absl::StrAppend(&name, ".",
-                  absl::Utf8SafeCHexEscape(ToAbsl(global.global_name().substr(0, kShownText))));
-  return name;
-}
-
 std::string KeyText(const Value& key) {
   if (key.is(Kind::kStr) || key.is(Kind::kStr8)) return Quoted(key.text(), '"');
   if (key.is(Kind::kInt)) return absl::StrCat(key.int_value());
@@ -39,6 +34,13 @@ uint64_t DefaultMaxBytes(const Document& document, uint64_t message_bytes) {
 }
 
 }  // namespace
+
+std::string DottedName(const Value& global) {
+  std::string name = absl::Utf8SafeCHexEscape(ToAbsl(global.module_name().substr(0, kShownText)));
+  absl::StrAppend(&name, ".",
+                  absl::Utf8SafeCHexEscape(ToAbsl(global.global_name().substr(0, kShownText))));
+  return name;
+}
 
 Conversion::Conversion(const Document& document, const ConvertOptions& options, ErrorKind kind)
     : document_(document),
@@ -147,7 +149,14 @@ std::string Describe(const Value& value) {
     case Kind::kNewObj:
     case Kind::kNewObjEx:
     case Kind::kInstance: {
-      const Value callee = value.callee();
+      Value callee = value.callee();
+      if (IsNumpyCore(callee, "multiarray", "scalar")) return "a NumPy scalar";
+      if (LooksLikeArray(value)) return "an array";
+      const auto args = ArgumentsOf(value);
+      if (args && !args->empty() &&
+          (IsCopyreg(callee, "_reconstructor") || IsCopyreg(callee, "__newobj__"))) {
+        callee = (*args)[0];
+      }
       if (!callee.is(Kind::kGlobal)) return "an object that a stream computes";
       return absl::StrCat("what ", DottedName(callee), " makes");
     }

@@ -145,8 +145,10 @@ class Place {
 };
 
 // What a Value is, in a Python programmer's words and bounded: "str 'abc'", "list of 3",
-// "int 300", "collections.OrderedDict object", "ndarray".
+// "int 300", "what collections.OrderedDict makes", "an array".
 std::string Describe(const Value& value);
+// "numpy.ndarray", bounded likewise. REQUIRES: global.is(Kind::kGlobal).
+std::string DottedName(const Value& global);
 
 // Collects what To makes. Errors are kept, the first one wins, and what is built after it is
 // never seen. Not thread-safe.

@@ -146,11 +146,10 @@ StatusOr<Spelling> ConstructorCall(std::span<const Value> args, const Place& pla
 // _reconstruct(ndarray, (0,), b'b') with the state ([version,] shape, dtype, fortran, bytes)
 StatusOr<Spelling> ReconstructCall(const Value& call, std::span<const Value> args,
                                    const Place& place, std::string_view expected) {
-  if (args.empty() ||
-      (!args[0].IsGlobal("numpy", "ndarray") && !args[0].IsGlobal("numpy", "memmap"))) {
-    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of ",
-                                    args.empty() ? "no class" : Describe(args[0]),
-                                    "; numpy.asarray makes a plain one"));
+  if (args.empty() || !args[0].is(Kind::kGlobal)) return place.Expected(expected, call);
+  if (!args[0].IsGlobal("numpy", "ndarray") && !args[0].IsGlobal("numpy", "memmap")) {
+    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an instance of ",
+                                    DottedName(args[0]), "; numpy.asarray makes a plain array"));
   }
   const Value* state = call.state();
   if (state == nullptr || !state->is(Kind::kTuple) || (state->size() != 4 && state->size() != 5)) {

@@ -15,10 +15,6 @@ struct Instance {
   std::span<const Value> args;
 };
 
-bool IsCopyreg(const Value& value, std::string_view name) {
-  return value.IsGlobal("copyreg", name) || value.IsGlobal("copy_reg", name);
-}
-
 std::optional<Instance> InstanceOf(const Value& value) {
   if (value.is(Kind::kNewObjEx)) {
     if (!value.args().is(Kind::kTuple) || !value.kwargs().is(Kind::kDict) ||
@@ -31,8 +27,11 @@ std::optional<Instance> InstanceOf(const Value& value) {
   if (!args) return std::nullopt;
   const Value callee = value.callee();
   if (value.is(Kind::kReduce) && IsCopyreg(callee, "_reconstructor")) {
-    if (args->size() != 3 || !IsBuiltin((*args)[1], "object")) return std::nullopt;
-    return Instance{(*args)[0], {}};
+    // (class, object, None); (class, tuple, items) for named tuples
+    if (args->size() != 3) return std::nullopt;
+    if (IsBuiltin((*args)[1], "object")) return Instance{(*args)[0], {}};
+    if (!IsBuiltin((*args)[1], "tuple") || !(*args)[2].is(Kind::kTuple)) return std::nullopt;
+    return Instance{(*args)[0], (*args)[2].items()};
   }
   if (value.is(Kind::kReduce) && IsCopyreg(callee, "__newobj__")) {
     if (args->empty()) return std::nullopt;

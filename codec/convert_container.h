@@ -70,8 +70,8 @@ Value TupleOf(const Tuple& tuple, Builder& builder, std::index_sequence<I...>) {
 }
 
 template <class Tuple, size_t... I>
-StatusOr<Tuple> TupleFrom(std::span<const Value> items, const Place& place,
-                          std::index_sequence<I...>) {
+StatusOr<Tuple> TupleFrom([[maybe_unused]] std::span<const Value> items,
+                          [[maybe_unused]] const Place& place, std::index_sequence<I...>) {
   std::tuple<StatusOr<std::tuple_element_t<I, Tuple>>...> parts{
       codec::From<std::tuple_element_t<I, Tuple>>(items[I], place.Item(I))...};
   Status status;

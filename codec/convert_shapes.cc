@@ -39,7 +39,7 @@ BytesLike Owned(std::string_view bytes, bool mutable_type) {
   return {Buffer::CopyOf(AsBytes(bytes)), false, mutable_type, false};
 }
 
-// encode(text, 'latin1') and bytearray(text, 'latin-1').
+// The arguments of encode(text, 'latin1') and bytearray(text, 'latin-1').
 std::optional<BytesLike> Latin1Call(std::span<const Value> args, bool mutable_type) {
   if (args.size() != 2 || !IsLatin1Name(args[1])) return std::nullopt;
   if (args[0].is(Kind::kStr8)) return Owned(args[0].text(), mutable_type);
@@ -49,19 +49,25 @@ std::optional<BytesLike> Latin1Call(std::span<const Value> args, bool mutable_ty
   return Owned(*bytes, mutable_type);
 }
 
+// _codecs.encode(text, 'latin1'): bytes, in protocols 0 to 2.
+std::optional<BytesLike> EncodeCall(const Value& call, bool mutable_type) {
+  const auto args = ArgumentsOf(call);
+  if (!args || !call.callee().IsGlobal("_codecs", "encode")) return std::nullopt;
+  return Latin1Call(*args, mutable_type);
+}
+
 std::optional<BytesLike> BytesCall(const Value& call) {
   const auto args = ArgumentsOf(call);
   if (!args) return std::nullopt;
   const Value callee = call.callee();
-  if (callee.IsGlobal("_codecs", "encode")) return Latin1Call(*args, false);
-  const bool is_bytearray = IsBuiltin(callee, "bytearray");
-  if (!is_bytearray && !IsBuiltin(callee, "bytes")) return std::nullopt;
-  if (args->empty()) return Owned({}, is_bytearray);
-  if (!is_bytearray) return std::nullopt;
-  if (args->size() == 1 && (*args)[0].is(Kind::kBytes)) {
-    return BytesLike{Buffer::Unowned((*args)[0].bytes()), true, true, false};
+  if (IsBuiltin(callee, "bytes") && args->empty()) return Owned({}, false);
+  if (!IsBuiltin(callee, "bytearray")) return EncodeCall(call, false);
+  if (args->empty()) return Owned({}, true);
+  const Value& source = (*args)[0];
+  if (args->size() == 1 && source.is(Kind::kBytes)) {
+    return BytesLike{Buffer::Unowned(source.bytes()), true, true, false};
   }
-  return Latin1Call(*args, true);
+  return args->size() == 1 ? EncodeCall(source, true) : Latin1Call(*args, true);
 }
 
 // The parts of an object that fill it: `wanted`, as one range; nothing if there are others.
@@ -163,6 +169,10 @@ std::optional<Number> CallNumber(const Value& call, const Document& document) {
 
 bool IsBuiltin(const Value& value, std::string_view name) {
   return value.IsGlobal("builtins", name) || value.IsGlobal("__builtin__", name);
+}
+
+bool IsCopyreg(const Value& value, std::string_view name) {
+  return value.IsGlobal("copyreg", name) || value.IsGlobal("copy_reg", name);
 }
 
 std::optional<std::span<const Value>> ArgumentsOf(const Value& object) {

@@ -16,6 +16,9 @@ namespace pannier::codec {
 // True for the builtin of that name, in Python 3's module or Python 2's.
 bool IsBuiltin(const Value& value, std::string_view name);
 
+// True for the function of that name of copyreg, Python 2's copy_reg.
+bool IsCopyreg(const Value& value, std::string_view name);
+
 // The argument tuple of Reduce, NewObj and Instance; nothing if a stream computes it, or if
 // there are keyword arguments.
 std::optional<std::span<const Value>> ArgumentsOf(const Value& object);

@@ -43,9 +43,9 @@ namespace internal {
 Status CheckArgumentCount(const Document& document, size_t count);
 
 template <class Tuple, size_t... I>
-StatusOr<Tuple> ArgumentsFrom(const Document& document, Conversion& conversion,
+StatusOr<Tuple> ArgumentsFrom(const Document& document, [[maybe_unused]] Conversion& conversion,
                               std::index_sequence<I...>) {
-  const auto items = document.root().items();
+  [[maybe_unused]] const auto items = document.root().items();
   std::tuple<StatusOr<std::tuple_element_t<I, Tuple>>...> parts{
       From<std::tuple_element_t<I, Tuple>>(items[I], Place::Argument(conversion, I))...};
   Status status;

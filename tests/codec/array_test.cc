@@ -110,8 +110,8 @@ TEST(AnyArrayTest, RefusesWhatDoesNotFit) {
   EXPECT_NE(message(kF8, {0}, 0, 1), "fits");
   const size_t huge = std::numeric_limits<size_t>::max();
   for (const Shape& shape :
-       {Shape{huge}, Shape{huge / 8 + 1}, Shape{size_t{1} << 32, size_t{1} << 32}, Shape{huge / 16 + 1},
-        Shape{0, huge, huge}, Shape{-1}}) {
+       {Shape{huge}, Shape{huge / 8 + 1}, Shape{size_t{1} << 32, size_t{1} << 32},
+        Shape{huge / 16 + 1}, Shape{0, huge, huge}, Shape{-1}}) {
     EXPECT_THAT(message(kF8, shape, 48), HasSubstr("larger than any memory"))
         << ShapeText(shape.span());
   }

@@ -16,7 +16,7 @@ import pickle
 
 import numpy as np
 
-CODES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "g", "c8", "c16", "G"]
+CODES = "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 g c8 c16 G".split()
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (0, 3), (3, 1), (2, 3, 4), (1, 2, 1, 3)]
 
 
@@ -38,8 +38,8 @@ def filled(dtype, shape, order):
     return np.array(values, dtype).reshape(shape).copy(order)
 
 
-def pickles(obj):
-    for protocol in range(2, 6):
+def pickles(obj, first=2):
+    for protocol in range(first, 6):
         yield f"p{protocol}", pickle.dumps(obj, protocol), []
     buffers = []
     yield "p5out", pickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
@@ -50,8 +50,8 @@ def name_of(dtype):
 
 
 def vectors():
-    def of(name, obj):
-        for how, stream, buffers in pickles(obj):
+    def of(name, obj, first=2):
+        for how, stream, buffers in pickles(obj, first):
             yield f"{name}:{how}", stream, [(b.raw().tobytes(), b.raw().readonly) for b in buffers]
 
     for code in CODES:
@@ -69,15 +69,16 @@ def vectors():
     strided[::2, ::2] = filled("f8", (2, 3), "C")
     yield from of("<f8:2x3:strided", strided[::2, ::2])
     middle = filled("f8", (2, 3, 4), "C")
-    yield from of("<f8:2x3x4:permuted", np.ascontiguousarray(middle.transpose(1, 0, 2)).transpose(1, 0, 2))
+    middle_first = np.ascontiguousarray(middle.transpose(1, 0, 2))
+    yield from of("<f8:2x3x4:permuted", middle_first.transpose(1, 0, 2))
     readonly = filled("f8", (2, 3), "C")
     readonly.flags.writeable = False
     yield from of("<f8:2x3:readonly", readonly)
     for code in CODES + [">f8", ">i4"]:
         yield from of(f"{name_of(code)}::scalar", np.dtype(code).type(value(9, np.dtype(code))))
     for code in "bBhHiIlLqQfd":
-        items = [int(value(k, np.dtype(code))) for k in range(5)]
-        yield from of(f"{name_of(code)}:5:array", array.array(code, items))
+        items = [value(k, np.dtype(code)) for k in range(5)]
+        yield from of(f"{name_of(code)}:5:array", array.array(code, items), first=3)
     yield from of("object::refused", np.array([1, "a", None], object))
     yield from of("datetime64::refused", np.array([datetime.datetime(2024, 1, 2)], "M8[us]"))
     yield from of("structured::refused", np.zeros(2, [("x", "i4"), ("y", "f8")]))

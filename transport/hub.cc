@@ -100,6 +100,8 @@ void Hub::ServeOnce(Lock& lock) {
   Sleep(lock, Deadline::Now());
   on_duty_ = false;
   NotifyWaiters();
+  // A thread that came to wait meanwhile found the duty taken.
+  if (!waiters_.empty()) waiters_.front()->wake.notify_one();
 }
 
 void Hub::ReceiveFrames() {

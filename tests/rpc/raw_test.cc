@@ -120,7 +120,7 @@ TEST_P(RawCalls, RemoteFailureTravelsWhole) {
   sent.traceback = "Traceback (most recent call last): ...";
   sent.exception = std::string("\x80\x05 opaque \0 bytes", 16) + std::string(200000, 'e');
   server_->RawMethod("fail",
-                     [&](RawCall&) -> StatusOr<RawResult> { return MakeRemoteError(sent); });
+                     [sent](RawCall&) -> StatusOr<RawResult> { return MakeRemoteError(sent); });
   Begin();
   const auto failed = CallText(*client_, "fail", "");
   EXPECT_EQ(KindOf(failed), ErrorKind::kRemote);

@@ -89,9 +89,9 @@ TEST(Copy, OfAnySizeAndAlignment) {
   std::vector<std::byte> from(kStreamed + 4096);
   std::vector<std::byte> to(kStreamed + 8192);
   Fill(from, 5);
-  for (const size_t size : {size_t{0}, size_t{1}, size_t{4097}, kStreamed - 1, kStreamed,
-                            kStreamed + 63, kStreamed + 1001}) {
-    for (const size_t shift : {0, 1, 32, 63}) {
+  for (const size_t size :
+       {size_t{0}, size_t{1}, size_t{4097}, kStreamed - 1, kStreamed, kStreamed + 1001}) {
+    for (const size_t shift : {0, 1, 63}) {
       const size_t skip = 2 * shift + 64;
       std::fill(to.begin(), to.end(), std::byte{0xee});
       CopyPayload(to.data() + skip, from.data() + shift, size);

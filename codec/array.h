@@ -71,7 +71,9 @@ std::optional<Extents> DenseStrides(const Shape& shape, Order order, size_t item
 
 class AnyArray {
  public:
-  AnyArray() = default;  // one dimension of no elements, uint8
+  // One dimension of no elements.
+  AnyArray() = default;
+  explicit AnyArray(DType dtype) : dtype_(dtype) {}
 
   // Lays an array over `buffer`, its first element at byte `offset`. Errors: InvalidArgument,
   // naming shape and sizes, if any element lies outside the buffer, or rank or size are too
@@ -140,7 +142,7 @@ class ArrayView {
  public:
   using Element = std::remove_const_t<T>;
 
-  ArrayView() = default;
+  ArrayView() : array_(DTypeFor<Element>()) {}  // one dimension of no elements
   // Errors: InvalidArgument, if the elements of `array` are not of type T, misaligned, or
   // read-only while T is not const.
   static StatusOr<ArrayView> Of(AnyArray array);

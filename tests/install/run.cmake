@@ -3,6 +3,7 @@
 cmake_minimum_required(VERSION 3.25)
 set(prefix "${WORK_DIR}/prefix")
 set(consumer "${CMAKE_CURRENT_LIST_DIR}/consumer")
+cmake_path(SET examples NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../../examples")
 file(REMOVE_RECURSE "${WORK_DIR}")
 file(MAKE_DIRECTORY "${WORK_DIR}")
 
@@ -20,7 +21,8 @@ run("${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${prefix}" --component
 
 if(WAY STREQUAL "cmake")
   run("${CMAKE_COMMAND}" -S "${consumer}" -B build -G Ninja "-DCMAKE_PREFIX_PATH=${prefix}"
-      "-DCMAKE_CXX_COMPILER=${CXX}" "-DWANTED_VERSION=${VERSION}")
+      "-DCMAKE_CXX_COMPILER=${CXX}" "-DWANTED_VERSION=${VERSION}"
+      "-DEXAMPLES=${examples}")
   run("${CMAKE_COMMAND}" --build build)
   set(programs "${WORK_DIR}/build")
 else()
@@ -38,7 +40,7 @@ else()
   file(WRITE "${WORK_DIR}/all_headers.cc" "${includes}\n")
   run("${CXX}" -std=c++20 -Wall -Wextra -Werror -fsyntax-only all_headers.cc ${flags})
 
-  file(GLOB sources "${consumer}/*.cc")
+  file(GLOB sources "${consumer}/*.cc" "${examples}/hello_*.cc")
   foreach(source IN LISTS sources)
     get_filename_component(program "${source}" NAME_WE)
     run("${CXX}" -std=c++20 -Wall -Wextra -Werror "${source}" -o ${program} ${flags})
@@ -48,3 +50,14 @@ endif()
 
 run("${programs}/version" "${VERSION}")
 run("${programs}/call")
+
+# The client waits for its server, so either may start first.
+run(sh -c "cd '${programs}'
+./hello_server ipc://hello.sock &
+./hello_client ipc://hello.sock
+status=$?
+kill $!
+exit $status")
+if(NOT output STREQUAL "2\n4\n6\n")
+  message(FATAL_ERROR "hello_client printed: ${output}")
+endif()

@@ -124,3 +124,11 @@ def test_library_is_named_in_one_source_file(library):
 def test_headers_are_guarded():
     headers = [path for folder in [*LAYERS, "python"] for path in sources(folder, ".h")]
     assert [relative(path) for path in headers if path.read_text().count("#pragma once") != 1] == []
+
+
+def test_pages_that_comments_name_exist():
+    missing = {name for folder in [*LAYERS, "python", "examples", "tests", "bench", "cmake"]
+               for path in sources(folder, ".h", ".cc", ".py", ".pyi", ".cmake", ".txt")
+               for name in re.findall(r"\bdocs/[\w/]+\.md", path.read_text())
+               if not (ROOT / name).exists()}
+    assert missing == set()

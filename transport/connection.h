@@ -115,6 +115,11 @@ class Connection {
   Connection() = default;
 };
 
+// Lets what closed connections sent leave the process, for five seconds at most; nothing if
+// a connection or listener is open. The end of a process by exit(3) does this by itself: it
+// is for those that end by _exit(2). No connection can be made after it.
+void FlushBeforeExit();
+
 // The listening side of an endpoint.
 class Listener {
  public:

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
+#include "pannier/transport/connection.h"
 
 namespace pannier {
 namespace {
@@ -33,18 +34,11 @@ struct ProcessContext {
 std::mutex g_mutex;
 ProcessContext* g_context = nullptr;  // guarded by g_mutex
 
-// Lets frames that were sent just before the process ends leave, for kLingerMillis at most.
-void FlushAtExit() {
-  const std::lock_guard lock(g_mutex);
-  if (g_context == nullptr || Forked(g_context->epoch)) return;
-  if (g_context->sockets.load() == 0) g_context->context.close();
-}
-
 ProcessContext& Context() {
   const std::lock_guard lock(g_mutex);
   if (g_context == nullptr) {
     g_context = new ProcessContext;
-    std::atexit(FlushAtExit);
+    std::atexit(FlushBeforeExit);
   } else if (Forked(g_context->epoch)) {
     g_context = new ProcessContext;  // the parent's stays as it is
   }
@@ -72,6 +66,12 @@ Status ZmqError(const zmq::error_t& error, const std::string& what) {
 }
 
 }  // namespace
+
+void FlushBeforeExit() {
+  const std::lock_guard lock(g_mutex);
+  if (g_context == nullptr || Forked(g_context->epoch)) return;
+  if (g_context->sockets.load() == 0) g_context->context.close();
+}
 
 struct OutFrame::Parts {
   std::vector<zmq::message_t> messages;
@@ -281,7 +281,8 @@ void ZmqSocket::StopListening() {
   }
   // ZeroMQ leaves the file where it is.
   constexpr std::string_view kIpc = "ipc://";
-  if (impl_->bound.starts_with(kIpc) && impl_->bound[kIpc.size()] != '@') unlink(impl_->bound.c_str() + kIpc.size());
+  if (impl_->bound.starts_with(kIpc) && impl_->bound[kIpc.size()] != '@')
+    unlink(impl_->bound.c_str() + kIpc.size());
 }
 
 void ZmqSocket::SetLinger(absl::Duration linger) {

@@ -24,30 +24,38 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_connections: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_listeners: weakref.WeakSet[_Closable] = weakref.WeakSet()
 _in_multiprocessing = False
 
 
-def close_at_exit(thing: _Closable) -> None:
-    """Closes `thing` when the interpreter ends, if it lives until then."""
+def close_at_exit(thing: _Closable, *, listens: bool = False) -> None:
+    """Closes `thing` when the interpreter ends, if it lives until then. What listens is closed
+    last: a connection to it in the same process would linger, to tell it goodbye."""
     global _in_multiprocessing
-    _open.add(thing)
+    (_listeners if listens else _connections).add(thing)
     if not _in_multiprocessing and multiprocessing.parent_process() is not None:
         # The start methods fork and forkserver end a child without atexit.
         _in_multiprocessing = True
-        multiprocessing.util.Finalize(None, _close_all, exitpriority=0)
+        multiprocessing.util.Finalize(None, _end_of_child, exitpriority=0)
 
 
 def _close_all() -> None:
-    for thing in list(_open):
+    for thing in [*_connections, *_listeners]:
         thing.close()
     _core.shutdown(_PATIENCE_SECONDS)
+
+
+def _end_of_child() -> None:
+    _close_all()
+    _core.flush_before_exit()
 
 
 def _after_fork() -> None:
     # A child owns nothing of its parent's.
     global _in_multiprocessing
-    _open.clear()
+    _connections.clear()
+    _listeners.clear()
     _in_multiprocessing = False
     _core.after_fork()
 

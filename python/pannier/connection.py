@@ -218,7 +218,7 @@ class Listener:
             pool, readonly, link, inline_threshold, max_message_bytes, handshake_timeout, insecure
         )
         self._core = _core.listen(address, options)
-        close_at_exit(self)
+        close_at_exit(self, listens=True)
 
     def accept(self, timeout: float | None = None) -> Connection:
         """The next connection. Raises DeadlineExceeded, Closed."""

@@ -124,7 +124,7 @@ class Server:
         self._core.stop()
 
     def _serve(self) -> None:
-        close_at_exit(self)
+        close_at_exit(self, listens=True)
         self._core.serve()
         if self._stopped_by is not None:
             raise self._stopped_by

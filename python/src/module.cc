@@ -4,6 +4,7 @@
 
 #include "bind.h"
 #include "pannier/base/version.h"
+#include "pannier/transport/connection.h"
 #include "view.h"
 #include "wait.h"
 
@@ -27,5 +28,8 @@ NB_MODULE(_core, module) {
   BindTrust(module);
   module.def("shutdown", &Shutdown, nb::arg("seconds"),
              "Refuses waits from now on and lets those under way return. True if all did.");
+  module.def("flush_before_exit", &pannier::FlushBeforeExit,
+             nb::call_guard<nb::gil_scoped_release>(),
+             "Lets what closed connections sent leave, if no other is open.");
   module.def("after_fork", &AfterFork, "To be called in a forked child, before all else.");
 }

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <nanobind/nanobind.h>
@@ -51,6 +52,16 @@ StatusOr<RawResult> RunHandler(nb::handle function, RawCall& call) {
   return result;
 }
 
+// The kind of which a class of pannier.errors is, so that callers in C++ know it too.
+ErrorKind KindNamed(std::string_view qualname) {
+  for (uint8_t number = 1; number <= kLastErrorKind; ++number) {
+    if (ErrorKindName(static_cast<ErrorKind>(number)) == qualname) {
+      return static_cast<ErrorKind>(number);
+    }
+  }
+  return ErrorKind::kRemote;
+}
+
 RawHandler HandlerOf(nb::callable function) {
   return [callable = std::make_shared<Callable>(std::move(function))](
              RawCall& call) -> StatusOr<RawResult> {
@@ -72,7 +83,10 @@ void BindServer(nb::module_& module) {
           "__init__",
           [](RemoteFailure* self, std::string module_name, std::string qualname,
              std::string message, std::string traceback, const nb::bytes& exception) {
-            new (self) RemoteFailure{.module = std::move(module_name),
+            const ErrorKind kind =
+                module_name == "pannier.errors" ? KindNamed(qualname) : ErrorKind::kRemote;
+            new (self) RemoteFailure{.kind = kind,
+                                     .module = std::move(module_name),
                                      .qualname = std::move(qualname),
                                      .message = std::move(message),
                                      .traceback = std::move(traceback),

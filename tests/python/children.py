@@ -250,3 +250,12 @@ def serve(pipe, address, options=()):
     pipe.send(server.address)
     server._thread.join()
     pipe.send("served")
+
+
+def caller(pipe, address):
+    """Calls `ones` for ever and keeps the last results, until killed."""
+    client = pannier.Client(address)
+    kept = [client.ones(np.zeros(5000))]
+    pipe.send("calling")
+    while True:
+        kept = [*kept[-5:], client.ones(np.zeros(5000))]

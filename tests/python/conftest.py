@@ -57,6 +57,9 @@ class Child:
         assert self.process.exitcode == 0
 
     def close(self):
+        """Ends it if it lives, and gives back what stands for it here. Idempotent."""
+        if self.pipe.closed:
+            return
         if self.process.is_alive():
             self.kill()
         self.process.join(10)

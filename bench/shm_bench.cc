@@ -127,8 +127,11 @@ void OpenReadHandBack(benchmark::State& state, bool writable) {
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * size));
 }
-BENCHMARK_CAPTURE(OpenReadHandBack, readonly, false)->ArgName("bytes")->Arg(64 * kMiB);
-BENCHMARK_CAPTURE(OpenReadHandBack, writable, true)->ArgName("bytes")->Arg(64 * kMiB);
+void OpenReadHandBackArguments(benchmark::internal::Benchmark* bench) {
+  bench->ArgName("bytes")->Arg(64 * kKiB)->Arg(4 * kMiB)->Arg(64 * kMiB);
+}
+BENCHMARK_CAPTURE(OpenReadHandBack, readonly, false)->Apply(OpenReadHandBackArguments);
+BENCHMARK_CAPTURE(OpenReadHandBack, writable, true)->Apply(OpenReadHandBackArguments);
 
 std::vector<std::byte> Payload(size_t size) { return std::vector<std::byte>(size, std::byte{7}); }
 

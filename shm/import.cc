@@ -156,7 +156,8 @@ void ImportCore::Finish(HeldLease* lease) noexcept {
     lease->own_ = Mapping();
   } else if (lease->end_ > 0) {
     // Pages that stay as they are must not be offered again: they are not taken off the list.
-    if (lease->segment_->copy_on_write.DropPages(lease->begin_, lease->end_ - lease->begin_)) {
+    if (scanner_.DropWritten(lease->segment_->copy_on_write, lease->begin_,
+                             lease->end_ - lease->begin_)) {
       const std::lock_guard lock(mutex_);
       lease->segment_->offered.Remove(lease->begin_);
     }

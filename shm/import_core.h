@@ -12,6 +12,7 @@
 #include "pannier/shm/import.h"
 #include "pannier/shm/mapping.h"
 #include "pannier/shm/page_ranges.h"
+#include "pannier/shm/page_scanner.h"
 #include "pannier/shm/return_ring.h"
 #include "pannier/shm/unique_fd.h"
 
@@ -92,6 +93,7 @@ class ImportCore final : public Import, public std::enable_shared_from_this<Impo
   const std::string peer_;
   const Mapping ring_mapping_;
   const uint32_t capacity_;
+  const PageScanner scanner_;
   ReturnRingProducer ring_;
 
   mutable std::mutex mutex_;

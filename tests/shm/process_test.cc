@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -331,6 +332,22 @@ TEST(Processes, ForkWhileThreadsHoldTheLocks) {
   }
   stop.store(true);
   busy.join();
+}
+
+TEST(Processes, ADefaultPoolWithAWrongSettingSaysSo) {
+  Child child([] {
+    ::setenv("PANNIER_POOL_QUOTA", "lots", 1);
+    const auto pool = Pool::Default();
+    const auto is_said = [](const Status& status) {
+      return KindOf(status) == ErrorKind::kInvalidArgument &&
+             status.message().find("lots") != absl::string_view::npos;
+    };
+    return is_said(pool->Allocate(1).status()) && is_said(pool->OpenRow("x", nullptr).status()) &&
+                   pool->Stats().blocks == 0
+               ? 0
+               : 1;
+  });
+  EXPECT_EQ(child.Wait(), 0);
 }
 
 TEST(Processes, NoDescriptorsLeft) {

@@ -48,7 +48,7 @@ void PendingCall::OnDone(std::function<void()> done) {
 
 StatusOr<std::shared_ptr<Client>> Client::Connect(const std::string& endpoint,
                                                   const ClientOptions& options) {
-  rpc::InstallPoolAllocator(options.transport.pool);
+  rpc::InstallPoolAllocator();
   PANNIER_ASSIGN_OR_RETURN(
       std::shared_ptr<Connection> connection,
       Connection::Connect(endpoint, options.transport, Deadline::After(options.connect_timeout)));

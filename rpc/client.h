@@ -33,6 +33,8 @@ struct CallState;
 }  // namespace internal
 
 struct ClientOptions {
+  // Memory of the process's allocator (AllocateBuffer, Array) lies in Pool::Default() from the
+  // first Connect on, and is sent with no copy unless `transport.pool` is another.
   TransportOptions transport;
   absl::Duration connect_timeout = absl::Seconds(10);
 };

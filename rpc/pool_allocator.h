@@ -1,16 +1,26 @@
-// The process's BufferAllocator over a Pool: what a handler builds with AllocateBuffer or
-// Array<T> lies in the pool and is sent with no copy. Internal to rpc/.
+// The process's BufferAllocator over pools: what is built with AllocateBuffer or Array<T> lies
+// in a pool and is sent with no copy. Internal to rpc/.
 #pragma once
-
-#include <memory>
 
 #include "pannier/shm/pool.h"
 
 namespace pannier::rpc {
 
-// Installs it, once for the process. `pool` null: over Pool::Default(), unless a pool was
-// named before; else over that pool from now on. Results lie in one pool however many a
-// process has: what is sent over a connection of another is copied. Thread-safe.
-void InstallPoolAllocator(std::shared_ptr<Pool> pool);
+// Installs it: over Pool::Default(), but for threads that are in a PoolScope. Any thread, any
+// number of times.
+void InstallPoolAllocator();
+
+// Within it, this thread's allocations come from `pool`, which must outlive the scope: in a
+// handler, from that of the connection that the result will be sent on.
+class PoolScope {
+ public:
+  explicit PoolScope(Pool& pool);
+  ~PoolScope();
+  PoolScope(const PoolScope&) = delete;
+  PoolScope& operator=(const PoolScope&) = delete;
+
+ private:
+  Pool* const before_;
+};
 
 }  // namespace pannier::rpc

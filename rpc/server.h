@@ -23,6 +23,8 @@ class ServerCore;
 }  // namespace internal
 
 struct ServerOptions {
+  // What handlers build in memory of the process's allocator (AllocateBuffer, Array) lies in
+  // `transport.pool`, and is sent with no copy.
   TransportOptions transport;
   // A reply that its receiver has no room for waits, while the server goes on; with more
   // than this many waiting the connection is closed.

@@ -20,7 +20,7 @@ constexpr size_t kMaxNames = 16;
 
 ServerCore::ServerCore(ServerOptions options)
     : options_(std::move(options)), epoch_(ProcessEpoch()) {
-  rpc::InstallPoolAllocator(options_.transport.pool);
+  rpc::InstallPoolAllocator();
 }
 
 ServerCore::~ServerCore() {
@@ -225,6 +225,7 @@ StatusOr<RawResult> ServerCore::Handle(const Peer& peer, const rpc::Envelope& en
                .buffers = std::move(message.buffers),
                .deadline = deadline,
                .connection = *peer.connection};
+  const rpc::PoolScope pool(*peer.connection->pool());
   return rpc::Invoke(*handler, call);
 }
 

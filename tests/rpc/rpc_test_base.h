@@ -46,9 +46,8 @@ class RpcTest : public ::testing::TestWithParam<Way> {
     return options;
   }
   std::unique_ptr<Server> NewServer(ServerOptions options = {}) const {
-    const auto interrupted = options.transport.interrupted;
-    options.transport = Transport();
-    options.transport.interrupted = interrupted;
+    options.transport.link = GetParam().link;
+    options.transport.insecure = true;
     return std::make_unique<Server>(std::move(options));
   }
   // A server that is started once its methods are named.

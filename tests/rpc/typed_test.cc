@@ -252,6 +252,31 @@ TEST_P(TypedCalls, LargeArraysAreCopiedOnceOrNotAtAll) {
   }
 }
 
+TEST_P(TypedCalls, ResultsLieInTheServersOwnPool) {
+  ServerOptions options;
+  const auto pool = Pool::Create({.quota = 64 << 20, .name = "server's"});
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  options.transport.pool = *pool;
+  server_ = NewServer(options);
+  server_->Method("zeros", [](size_t size) { return Array<double>::Zeros({size}); });
+  Begin();
+  {
+    const auto zeros = client_->Call<Array<double>>("zeros", 100000);
+    ASSERT_TRUE(zeros.ok()) << zeros.status();
+    EXPECT_EQ(zeros->size(), 100000u);
+    if (GetParam().link) {
+      EXPECT_EQ((*pool)->Stats().blocks, 1u);  // leased to the client
+    }
+  }
+  EXPECT_EQ((*pool)->Stats().allocations, 1u);
+  EXPECT_EQ((*pool)->Stats().copied_bytes, 0u);
+  // The server's own hold on it ends when it has sent the result.
+  const Deadline give_up = Soon();
+  while ((*pool)->Stats().blocks != 0 && !give_up.Passed()) std::this_thread::yield();
+  EXPECT_EQ((*pool)->Stats().blocks, 0u);
+  EXPECT_FALSE((*pool)->Contains(AllocateBuffer(1 << 20).data(), 1));  // here: the default pool
+}
+
 TEST_P(TypedCalls, ViewsOutliveTheCall) {
   std::vector<ArrayView<const double>> kept;  // by the server
   server_->Method("keep", [&kept](ArrayView<const double> x) {

@@ -6,6 +6,8 @@ RESULTS := build/results
 SOURCES := pyproject.toml CMakeLists.txt \
            $(shell find base codec shm transport rpc python cmake -type f -not -name '*.pyc')
 CONFIGURE := cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
+# A background job has Ctrl-C ignored, and so would the programs under test that wait for it.
+FRESH_SIGNALS := env --default-signal=INT,QUIT
 
 .PHONY: setup demo test bench format clean
 .DELETE_ON_ERROR:
@@ -21,8 +23,8 @@ test: build/packages-test.stamp .venv/test.stamp
 	@$(CONFIGURE) -DPANNIER_BUILD_TESTS=ON -DPANNIER_BUILD_EXAMPLES=ON >/dev/null
 	@cmake --build $(BUILD)
 	@mkdir -p $(RESULTS) && rm -f $(RESULTS)/ctest.xml $(RESULTS)/pytest.xml
-	@ctest --test-dir $(BUILD) --output-on-failure -j2 --output-junit $(CURDIR)/$(RESULTS)/ctest.xml; a=$$?; \
-	 .venv/bin/python -m pytest --junitxml=$(RESULTS)/pytest.xml; b=$$?; \
+	@$(FRESH_SIGNALS) ctest --test-dir $(BUILD) --output-on-failure -j2 --output-junit $(CURDIR)/$(RESULTS)/ctest.xml; a=$$?; \
+	 $(FRESH_SIGNALS) .venv/bin/python -m pytest --junitxml=$(RESULTS)/pytest.xml; b=$$?; \
 	 .venv/bin/python .ci/count.py $(RESULTS)/ctest.xml $(RESULTS)/pytest.xml && test $$a$$b = 00
 
 bench: build/packages-bench.stamp .venv/bench.stamp

@@ -5,8 +5,7 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 ``Server`` calls, ``empty`` and ``pool`` make arrays that are sent without a copy.
 """
 
-from . import errors
-from ._core import __version__
+from . import _core, errors
 from .client import Client
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
 from .errors import (
@@ -27,6 +26,8 @@ from .errors import (
 from .message import Message, dumps, loads
 from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
 from .server import Server
+
+__version__ = _core.version()
 
 __all__ = [
     "Cancelled",

@@ -101,7 +101,8 @@ class Pool:
             raise ValueError(f"an array of {size} bytes is larger than any address space")
         if size == 0:
             return np.empty(shape, dtype, order)
-        return np.ndarray(shape, dtype, self._core.allocate(size, timeout), order=order)
+        block: Any = self._core.allocate(size, timeout)
+        return np.ndarray(shape, dtype, block, order=order)
 
     def zeros(
         self,

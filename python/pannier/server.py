@@ -80,7 +80,10 @@ class Server:
         what cannot be called, ValueError for an empty name.
         """
         if function is None:
-            return lambda decorated: self.method(decorated, name=name)  # type: ignore[call-overload]
+            return lambda decorated: self._add(decorated, name)
+        return self._add(function, name)
+
+    def _add(self, function: F, name: str | None) -> F:
         if not callable(function):
             raise TypeError(f"a method must be callable, not {function!r}")
         name = function.__name__ if name is None else name

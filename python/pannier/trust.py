@@ -74,11 +74,13 @@ def names_of(allow: Allow) -> dict[tuple[str, str], Any]:
         if isinstance(item, tuple):
             if len(item) != 2 or not all(isinstance(part, str) for part in item):
                 raise TypeError(f"allow: expected (module, name), got {item!r}")
-            (module, name), value = item, None
+            module, name = item
+            value: Any = None
         else:
-            module, name = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
+            module = getattr(item, "__module__", "")
+            name = getattr(item, "__qualname__", "")
             value = item
-            if not isinstance(module, str) or not isinstance(name, str):
+            if not module or not name:
                 raise TypeError(f"allow: {item!r} is neither (module, name), type nor function")
         if "." in name:
             raise ValueError(f"allow: {module}.{name} is not at the top of its module")
@@ -112,12 +114,14 @@ class _SafeLoads:
     def __call__(self, stream: Buffer, buffers: Sequence[Buffer]) -> Any:
         try:
             self._names.check(stream, buffers, self._peer)
-            unpickler = _SafeUnpickler(io.BytesIO(stream), buffers=buffers)
-            unpickler.find_class = self._find  # type: ignore[method-assign]
-            return unpickler.load()
+            return self._unpickler(stream, buffers).load()
         finally:
-            unpickler = None
             del stream, buffers  # an exception's traceback keeps this frame
+
+    def _unpickler(self, stream: Buffer, buffers: Sequence[Buffer]) -> _SafeUnpickler:
+        unpickler = _SafeUnpickler(io.BytesIO(stream), buffers=buffers)
+        unpickler.find_class = self._find  # type: ignore[method-assign]
+        return unpickler
 
     def _find(self, module: str, name: str) -> Any:
         key = (module, name)

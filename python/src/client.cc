@@ -46,8 +46,8 @@ void BindClient(nb::module_& module) {
       .def_static("connect", &Connect, nb::arg("endpoint"), nb::arg("options"), nb::arg("timeout"))
       .def("call", &Call, nb::arg("method"), nb::arg("stream"), nb::arg("buffers"),
            nb::arg("keywords"), nb::arg("timeout").none(),
-           nb::sig("def call(self, method: str, stream: collections.abc.Buffer, buffers: "
-                   "collections.abc.Sequence[collections.abc.Buffer], keywords: bool, timeout: "
+           nb::sig("def call(self, method: str, stream: typing_extensions.Buffer, buffers: "
+                   "collections.abc.Sequence[typing_extensions.Buffer], keywords: bool, timeout: "
                    "float | None) -> tuple[View, list[View]]"))
       .def("close", &Client::Close, nb::call_guard<nb::gil_scoped_release>())
       .def(

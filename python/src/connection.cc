@@ -113,7 +113,10 @@ nb::dict StatsDict(const ConnectionStats& stats) {
 void BindConnection(nb::module_& module) {
   BindOptions(module);
   nb::class_<Connection>(module, "Connection")
-      .def("send", &Send, nb::arg("stream"), nb::arg("buffers"), nb::arg("timeout").none())
+      .def("send", &Send, nb::arg("stream"), nb::arg("buffers"), nb::arg("timeout").none(),
+           nb::sig("def send(self, stream: typing_extensions.Buffer, buffers: "
+                   "collections.abc.Sequence[typing_extensions.Buffer], timeout: float | None) -> "
+                   "None"))
       .def("receive", &Receive, nb::arg("timeout").none(),
            nb::sig("def receive(self, timeout: float | None) -> tuple[View, list[View]]"))
       .def("poll", &Poll, nb::arg("timeout").none())
@@ -126,8 +129,7 @@ void BindConnection(nb::module_& module) {
       .def(
           "stats",
           [](const Connection& self) { return StatsDict(Waiting([&] { return self.Stats(); })); },
-          nb::sig("def stats(self) -> dict[str, int]"))
-      .def_prop_ro("pool", &Connection::pool);
+          nb::sig("def stats(self) -> dict[str, int]"));
   nb::class_<Listener>(module, "Listener")
       .def("accept", &Accept, nb::arg("timeout").none())
       .def("close", &Listener::Close, nb::call_guard<nb::gil_scoped_release>())

@@ -19,7 +19,7 @@ NB_MODULE(_core, module) {
   }
   nb::set_leak_warnings(false);  // an array that is alive at exit is no error
   module.doc() = "The compiled part of pannier.";
-  module.attr("__version__") = pannier::Version();
+  module.def("version", &pannier::Version, "As major.minor.patch.");
   BindView(module);
   BindPool(module);
   BindConnection(module);

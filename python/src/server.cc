@@ -110,6 +110,9 @@ void BindServer(nb::module_& module) {
             Waiting([&] { self.RawMethod(std::move(name), std::move(handler)); });
           },
           nb::arg("name"), nb::arg("function"),
+          nb::sig(
+              "def method(self, name: str, function: collections.abc.Callable[..., typing.Any]) "
+              "-> None"),
           "Calls function(stream, buffers, keywords, same_user, peer), which returns (stream, "
           "buffers) or a Failure and does not raise.")
       .def(

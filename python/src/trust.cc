@@ -45,6 +45,8 @@ void BindTrust(nb::module_& module) {
           nb::sig("def __init__(self, safe: collections.abc.Iterable[tuple[str, str]], allowed: "
                   "collections.abc.Iterable[tuple[str, str]]) -> None"))
       .def("check", &Check, nb::arg("stream"), nb::arg("buffers"), nb::arg("peer"),
+           nb::sig("def check(self, stream: typing_extensions.Buffer, buffers: "
+                   "collections.abc.Sequence[typing_extensions.Buffer], peer: str) -> None"),
            "Raises ForbiddenGlobal for what the stream does that it may not.");
 }
 

@@ -64,7 +64,7 @@ class PythonOwner final : public BufferOwner {
 
 void BindView(nb::module_& module) {
   nb::class_<View>(module, "View", nb::type_slots(kViewSlots), nb::is_weak_referenceable(),
-                   nb::is_final(),
+                   nb::is_final(), nb::sig("class View(typing_extensions.Buffer)"),
                    "Bytes outside the Python heap: of a received message or of a pool.\n\n"
                    "Has the buffer protocol (one-dimensional, format 'B'). The bytes live as "
                    "long as the view or anything made of it; when the last of these dies, on "

@@ -1,0 +1,185 @@
+"""The compiled part of pannier."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from typing_extensions import Buffer
+
+
+def version() -> str:
+    """As major.minor.patch."""
+
+class View(Buffer):
+    """
+    Bytes outside the Python heap: of a received message or of a pool.
+
+    Has the buffer protocol (one-dimensional, format 'B'). The bytes live as long as the view or anything made of it; when the last of these dies, on any thread, a received buffer is handed back to its sender.
+    """
+
+    def __len__(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+
+    @property
+    def readonly(self) -> bool:
+        """True if the bytes must not be written to."""
+
+    def __repr__(self) -> str: ...
+
+class Pool:
+    @staticmethod
+    def create(quota: int, name: str, leases_per_peer: int) -> Pool: ...
+
+    @staticmethod
+    def default() -> Pool: ...
+
+    def allocate(self, size: int, timeout: float | None) -> View: ...
+
+    def contains(self, address: int, size: int) -> bool: ...
+
+    def leases(self, address: int) -> int: ...
+
+    def wait(self, address: int, timeout: float | None) -> None: ...
+
+    def trim(self) -> int: ...
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def audit(self) -> None:
+        """Checks every invariant of the pool, for tests."""
+
+class Options:
+    """How connections are made; see transport/connection.h."""
+
+    def __init__(self) -> None: ...
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @pool.setter
+    def pool(self, arg: Pool | None, /) -> None: ...
+
+    @property
+    def inline_threshold(self) -> int: ...
+
+    @inline_threshold.setter
+    def inline_threshold(self, arg: int, /) -> None: ...
+
+    @property
+    def readonly(self) -> bool: ...
+
+    @readonly.setter
+    def readonly(self, arg: bool, /) -> None: ...
+
+    @property
+    def link(self) -> bool: ...
+
+    @link.setter
+    def link(self, arg: bool, /) -> None: ...
+
+    @property
+    def insecure(self) -> bool: ...
+
+    @insecure.setter
+    def insecure(self, arg: bool, /) -> None: ...
+
+    @property
+    def max_message_bytes(self) -> int: ...
+
+    @max_message_bytes.setter
+    def max_message_bytes(self, arg: int, /) -> None: ...
+
+    @property
+    def handshake_timeout(self) -> float:
+        """Seconds."""
+
+    @handshake_timeout.setter
+    def handshake_timeout(self, arg: float, /) -> None: ...
+
+class Connection:
+    def send(self, stream: Buffer, buffers: Sequence[Buffer], timeout: float | None) -> None: ...
+
+    def receive(self, timeout: float | None) -> tuple[View, list[View]]: ...
+
+    def poll(self, timeout: float | None) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def info(self) -> dict[str, Any]: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+class Listener:
+    def accept(self, timeout: float | None) -> Connection: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def endpoint(self) -> str: ...
+
+def connect(endpoint: str, options: Options, timeout: float | None) -> Connection: ...
+
+def listen(endpoint: str, options: Options) -> Listener: ...
+
+class Client:
+    @staticmethod
+    def connect(endpoint: str, options: Options, timeout: float) -> Client: ...
+
+    def call(self, method: str, stream: Buffer, buffers: Sequence[Buffer], keywords: bool, timeout: float | None) -> tuple[View, list[View]]: ...
+
+    def close(self) -> None: ...
+
+    def info(self) -> dict[str, Any]: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+class Failure:
+    """What a handler's exception is to the caller."""
+
+    def __init__(self, module: str, qualname: str, message: str, traceback: str, exception: bytes) -> None: ...
+
+class Server:
+    def __init__(self, options: Options) -> None: ...
+
+    def method(self, name: str, function: Callable[..., Any]) -> None:
+        """
+        Calls function(stream, buffers, keywords, same_user, peer), which returns (stream, buffers) or a Failure and does not raise.
+        """
+
+    def listen(self, endpoint: str) -> None: ...
+
+    def serve(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def endpoint(self) -> str: ...
+
+class SafeNames:
+    """Names that an untrusted stream may use."""
+
+    def __init__(self, safe: Iterable[tuple[str, str]], allowed: Iterable[tuple[str, str]]) -> None: ...
+
+    def check(self, stream: Buffer, buffers: Sequence[Buffer], peer: str) -> None:
+        """Raises ForbiddenGlobal for what the stream does that it may not."""
+
+def shutdown(seconds: float) -> bool:
+    """
+    Refuses waits from now on and lets those under way return. True if all did.
+    """
+
+def flush_before_exit() -> None:
+    """Lets what closed connections sent leave, if no other is open."""
+
+def after_fork() -> None:
+    """To be called in a forked child, before all else."""

@@ -10,9 +10,11 @@
 
 #include <algorithm>
 #include <cassert>
+#include <complex>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -225,11 +227,13 @@ class Array {
   using Element = T;
 
   Array() = default;  // one dimension of no elements
-  // Contents unspecified (but false for bool). Throws std::bad_alloc, also for a size that
+  // Contents unspecified; but zero for bool, which has only two values, and long double, whose
+  // padding would show old memory to the receivers. Throws std::bad_alloc, also for a size that
   // overflows.
   static Array OfShape(const Shape& shape, Order order = Order::kC) {
     Array array(AnyArray::New(DTypeFor<T>(), shape, order));
-    if constexpr (std::is_same_v<T, bool>) array.Fill(false);
+    if constexpr (kZeroed)
+      std::memset(static_cast<void*>(array.data()), 0, array.size() * sizeof(T));
     return array;
   }
   static Array Zeros(const Shape& shape, Order order = Order::kC) {
@@ -305,7 +309,11 @@ class Array {
   const AnyArray& any() const { return view_.any(); }
 
  private:
+  static constexpr bool kZeroed = std::is_same_v<T, bool> || std::is_same_v<T, long double> ||
+                                  std::is_same_v<T, std::complex<long double>>;
+
   explicit Array(AnyArray array) : view_(std::move(array)) {}
+
   ArrayView<T> view_;
 };
 

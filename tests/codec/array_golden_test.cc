@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <complex>
 #include <cstring>
 
+#include "golden_elements.h"
 #include "golden_vectors.h"
 #include "pannier/codec/loads.h"
 
@@ -33,23 +33,6 @@ Case Parse(GoldenVector vector) {
     golden.shape.push_back(std::stoul(std::string(extent)));
   }
   return golden;
-}
-
-// What make_arrays.py puts at C index k.
-template <class T>
-T ElementAt(int k) {
-  if constexpr (std::is_same_v<T, bool>) {
-    return k % 3 == 1;
-  } else if constexpr (std::is_same_v<T, Float16>) {
-    return Float16::FromFloat(static_cast<float>(k) * 0.5f - 3);
-  } else if constexpr (std::is_integral_v<T>) {
-    return static_cast<T>(std::is_signed_v<T> ? 7 * k - 20 : 7 * k + 1);
-  } else if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(k) * T{0.5} - 3;
-  } else {
-    using Part = typename T::value_type;
-    return T(static_cast<Part>(k) * Part{0.5} - 3, static_cast<Part>(2 - k));
-  }
 }
 
 // The elements in C order, whatever the order in memory.

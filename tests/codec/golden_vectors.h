@@ -40,7 +40,7 @@ inline std::vector<GoldenVector> ReadGoldenVectors(const std::string& file_name)
     }
     GoldenVector vector{words[0], FromBase64(words[1]), {}};
     for (size_t i = 2; i < words.size(); ++i) {
-      const bool readonly = words[i].starts_with("R");
+      const bool readonly = words[i].starts_with('R') && words[i].size() % 4 != 0;
       const Buffer buffer = Buffer::CopyOf(AsBytes(FromBase64(words[i].substr(readonly ? 1 : 0))));
       vector.buffers.push_back(readonly ? buffer.AsReadonly() : buffer);
     }

@@ -3,9 +3,10 @@
     python make_arrays.py            # with NumPy 1.26, then with NumPy 2
 
 A line is a vector: name, stream and buffers, separated by blanks; stream and buffers are
-base64 ("-" if empty), a buffer that was read-only has "R" before it. The name says what was
-pickled: "DTYPE:SHAPE:ORDER:HOW", for example ">f8:2x3:F:p5out". The element at C index k of an
-array is value(k, dtype), which array_golden_test.cc computes too.
+base64 ("-" if empty), a buffer that was read-only has "R" before it, which its length tells
+from base64. The name says what was pickled: "DTYPE:SHAPE:ORDER:HOW", for example
+">f8:2x3:F:p5out". The element at C index k of an array is value(k, dtype), which
+golden_elements.h computes too.
 """
 
 import array

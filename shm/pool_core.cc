@@ -114,7 +114,7 @@ StatusOr<Buffer> PoolCore::Allocate(size_t size, Deadline deadline) {
   bool asked = false;
   for (;;) {
     {
-      const std::lock_guard lock(mutex_);
+      const DrainLock lock(this);
       DrainAllRows();  // first, so that what just came home is used first
       Buffer buffer = TakeBlock(pages, size);
       if (buffer.owner() != nullptr) return buffer;
@@ -202,7 +202,7 @@ uint64_t PoolCore::Trim() {
   std::vector<PoolSegment> given_back;  // unmapped and closed without the mutex
   uint64_t bytes = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const DrainLock lock(this);
     DrainAllRows();
     for (const uint32_t id : allocator_.FreeSegments()) {
       given_back.push_back(RemoveSegment(id));
@@ -255,7 +255,7 @@ PoolStats PoolCore::Stats() {
   stats.quota = quota_;
   if (Forked(epoch_)) return stats;
   CloseDeadRows();
-  const std::lock_guard lock(mutex_);
+  const DrainLock lock(this);
   DrainAllRows();
   stats.segments = segments_.size();
   stats.segment_bytes = segment_bytes_;

@@ -115,6 +115,24 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
 
   Status Usable() const;
 
+  // Holds mutex_ where rows are drained. Adopted rows that end meanwhile die after it is
+  // unlocked: their `alive` has a destructor that is not ours.
+  class DrainLock {
+   public:
+    explicit DrainLock(PoolCore* pool) : pool_(pool), lock_(pool->mutex_) {}
+    ~DrainLock() {
+      std::vector<std::shared_ptr<RowState>> ended;
+      ended.swap(pool_->ended_);
+      lock_.unlock();
+    }
+    DrainLock(const DrainLock&) = delete;
+    DrainLock& operator=(const DrainLock&) = delete;
+
+   private:
+    PoolCore* const pool_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
   // With mutex_ held.
   std::byte* AddressOf(BlockId block) const;
   std::optional<Place> Locate(const std::byte* data, size_t size) const;
@@ -127,7 +145,7 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   // a reference of its own.
   std::shared_ptr<PoolCore> FreeBlock(BlockId block);
   size_t DrainRow(RowState* row);
-  void DrainAllRows();
+  void DrainAllRows();  // under a DrainLock
   void CloseRow(RowState* row);
   PoolSegment RemoveSegment(uint32_t id);
   std::string DescribeUse() const;
@@ -159,6 +177,7 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   std::map<const std::byte*, const PoolSegment*> by_address_;
   std::vector<std::unique_ptr<BlockOwner[]>> owners_;  // by BlockId, in chunks
   std::vector<std::shared_ptr<RowState>> rows_;        // the open ones
+  std::vector<std::shared_ptr<RowState>> ended_;       // adopted ones, for DrainLock
   std::shared_ptr<PoolCore> self_;                     // set while a block is used
   uint32_t next_segment_ = 1;
   uint64_t segment_bytes_ = 0;

@@ -129,7 +129,7 @@ void PoolCore::Adopt(std::unique_ptr<LeaseRow> row) {
 // The pool's list keeps the row, unless it is closed.
 void PoolCore::AdoptRow(RowState* row) {
   if (Forked(epoch_)) return;
-  const std::lock_guard lock(mutex_);
+  const DrainLock lock(this);
   if (row->closed) return;
   row->adopted = true;
   DrainAllRows();
@@ -180,16 +180,21 @@ void PoolCore::DrainAllRows() {
   for (const auto& row : rows_) {
     if (row->leases.leases() > 0) DrainRow(row.get());
   }
-  const auto done = [](const auto& row) { return row->adopted && row->leases.leases() == 0; };
-  for (const auto& row : rows_) row->closed = row->closed || done(row);
-  std::erase_if(rows_, done);
+  const auto ended = std::partition(rows_.begin(), rows_.end(), [](const auto& row) {
+    return !row->adopted || row->leases.leases() > 0;
+  });
+  for (auto row = ended; row != rows_.end(); ++row) {
+    (*row)->closed = true;
+    ended_.push_back(std::move(*row));
+  }
+  rows_.erase(ended, rows_.end());
 }
 
 void PoolCore::DrainReturns() {
   if (Forked(epoch_)) return;
   bool adopted = false;
   {
-    const std::lock_guard lock(mutex_);
+    const DrainLock lock(this);
     DrainAllRows();
     adopted = std::any_of(rows_.begin(), rows_.end(), [](const auto& row) { return row->adopted; });
   }
@@ -222,7 +227,7 @@ size_t PoolCore::CloseDeadRows(bool adopted_only) {
 
 StatusOr<uint64_t> PoolCore::Leases(const std::byte* data) {
   PANNIER_RETURN_IF_ERROR(Usable());
-  const std::lock_guard lock(mutex_);
+  const DrainLock lock(this);
   DrainAllRows();
   const auto place = Locate(data, 0);
   if (!place) {

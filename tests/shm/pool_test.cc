@@ -406,6 +406,25 @@ TEST(Pool, AnAdoptedRowClosesWhenItsPeerIsGone) {
   EXPECT_OK(pool->Audit());
 }
 
+TEST(Pool, WhatAnAdoptedRowAsksEndsUnderNoLock) {
+  auto pool = MakePool(8 * kMiB);
+  bool ended = false;
+  std::shared_ptr<void> socket(nullptr, [&](void*) {
+    pool->Stats();  // would wait for ever if the pool's lock were held
+    ended = true;
+  });
+  auto row = *pool->OpenRow("peer", [held = std::move(socket)] { return true; });
+  auto import = *Import::Create("owner", row->ring_fd());
+  Buffer block = *pool->Allocate(100);
+  const LeaseDescriptor lease = *row->Grant(block.data(), 100, true, Soon());
+  pool->Adopt(std::move(row));
+  pool->DrainReturns();
+  EXPECT_FALSE(ended);
+  import->HandBack(lease);
+  pool->DrainReturns();
+  EXPECT_TRUE(ended);
+}
+
 TEST(Pool, DefaultIsOneAndTheSame) {
   ::setenv("PANNIER_POOL_QUOTA", "32M", 1);
   const auto pool = Pool::Default();

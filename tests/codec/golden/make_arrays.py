@@ -6,7 +6,8 @@ A line is a vector: name, stream and buffers, separated by blanks; stream and bu
 base64 ("-" if empty), a buffer that was read-only has "R" before it, which its length tells
 from base64. The name says what was pickled: "DTYPE:SHAPE:ORDER:HOW", for example
 ">f8:2x3:F:p5out". The element at C index k of an array is value(k, dtype), which
-golden_elements.h computes too.
+golden_elements.h computes too. A few of the streams become seeds of array_fuzz.cc: the byte
+before a stream is its choice of out-of-band buffers, which have 48 bytes then.
 """
 
 import array
@@ -91,6 +92,16 @@ def base64_text(data):
     return base64.b64encode(data).decode() or "-"
 
 
+SEEDS = ("<f8:2x3:", "<f8:5:array", "<i4:2x3:C", "|b1:2x3:F", "<f8::scalar", ">f8:2x3", "matrix")
+
+
+def write_seed(folder, name, stream):
+    if name.startswith(SEEDS) and name.endswith((":p2", ":p3", ":p5", ":p5out")):
+        folder.mkdir(parents=True, exist_ok=True)
+        file_name = name.translate(str.maketrans({"<": "", ">": "big_", "|": "", ":": "_"}))
+        (folder / file_name).write_bytes(bytes([48]) + stream)
+
+
 def main():
     major = np.__version__.split(".")[0]
     out = pathlib.Path(__file__).with_name(f"arrays_numpy{major}.txt")
@@ -99,6 +110,7 @@ def main():
             words = [name, base64_text(stream)]
             words += [("R" if readonly else "") + base64_text(data) for data, readonly in buffers]
             print(*words, file=file)
+            write_seed(out.parents[1] / f"array_corpus/numpy{major}", name, stream)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Comparison {
   enum class Met { kNever, kAsHere, kOtherwise };
   // Two objects of one kind stand at the same place: whether they were met before, at the
   // same place too. Notes that they are met now.
-  virtual Met Meet(uint64_t a, uint64_t b) = 0;
+  virtual Met Meet(const Value& a, const Value& b) = 0;
 
  private:
   struct Pair {
@@ -53,7 +53,7 @@ class Comparison {
     if (!SameShape(a, b)) return false;
     // The empty tuple is the one container without identity.
     if (ValueAccess::Payload(a) == 0) return true;
-    switch (Meet(ValueAccess::Payload(a), ValueAccess::Payload(b))) {
+    switch (Meet(a, b)) {
       case Met::kOtherwise:
         return false;
       case Met::kAsHere:
@@ -97,9 +97,9 @@ class EqualComparison final : public Comparison {
   using Comparison::Comparison;
 
  private:
-  Met Meet(uint64_t a, uint64_t b) override {
-    const uint64_t left = ClassOf(a);
-    const uint64_t right = ClassOf(b);
+  Met Meet(const Value& a, const Value& b) override {
+    const uint64_t left = ClassOf(ValueAccess::Payload(a));
+    const uint64_t right = ClassOf(ValueAccess::Payload(b));
     if (left == right) return Met::kAsHere;
     parents_[left] = right;
     return Met::kNever;
@@ -124,18 +124,23 @@ class EqualComparison final : public Comparison {
 
 class IsomorphicComparison final : public Comparison {
  public:
-  using Comparison::Comparison;
+  IsomorphicComparison(const Document& a, const Document& b)
+      : Comparison(a, b), to_b_(a.id_limit()), to_a_(b.id_limit()) {}
 
  private:
-  Met Meet(uint64_t a, uint64_t b) override {
-    const auto [right, new_a] = to_b_.try_emplace(a, b);
-    const auto [left, new_b] = to_a_.try_emplace(b, a);
-    if (new_a && new_b) return Met::kNever;
-    return right->second == b && left->second == a ? Met::kAsHere : Met::kOtherwise;
+  Met Meet(const Value& a, const Value& b) override {
+    uint32_t& right = to_b_[a.id()];
+    uint32_t& left = to_a_[b.id()];
+    if (right == 0 && left == 0) {
+      right = b.id();
+      left = a.id();
+      return Met::kNever;
+    }
+    return right == b.id() && left == a.id() ? Met::kAsHere : Met::kOtherwise;
   }
 
-  absl::flat_hash_map<uint64_t, uint64_t> to_b_;
-  absl::flat_hash_map<uint64_t, uint64_t> to_a_;
+  std::vector<uint32_t> to_b_;  // by id; 0: not met yet
+  std::vector<uint32_t> to_a_;
 };
 
 }  // namespace

@@ -45,14 +45,14 @@ struct DecodeLimits {
 struct DecodeOptions {
   // For NEXT_BUFFER, in order. The Document takes a reference of each one used. Unset: the
   // stream may not ask for any.
-  std::optional<std::span<const Buffer>> buffers;
+  std::optional<std::span<const Buffer>> buffers = std::nullopt;
   Str8Encoding encoding = Str8Encoding::kAscii;
   Str8Errors errors = Str8Errors::kStrict;
   // Names of Python 2's modules become those of Python 3 in streams of protocols 0 to 2.
   bool fix_imports = true;
-  DecodeLimits limits;
+  DecodeLimits limits = {};
   // Kept by the Document, so that `stream` need not outlive it. `stream` must lie in it.
-  Buffer stream_owner;
+  Buffer stream_owner = {};
 };
 
 struct DecodeResult {

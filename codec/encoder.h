@@ -25,7 +25,7 @@ struct EncodeOptions {
   int protocol = kHighestProtocol;
   // Asked once for each occurrence of a Buffer value, in stream order. Unset: in band.
   // With a protocol below 5 it may not be set. An error ends the encoding.
-  std::function<StatusOr<BufferPlace>(const Buffer&)> place_buffer;
+  std::function<StatusOr<BufferPlace>(const Buffer&)> place_buffer = nullptr;
   // Names of Python 3's modules become those of Python 2 in protocols 0 to 2.
   bool fix_imports = true;
   // No memo: sharing is lost, and a graph that contains itself is an error (Pickling).

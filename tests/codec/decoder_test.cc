@@ -79,7 +79,10 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"K\1.left over", "1"}, Case{"NK\1.", "1"}, Case{"(K\1.", "1"},
                       Case{"K\1K\0000."s, "1"}, Case{"K\1(0.", "1"}, Case{"K\1(K\2K\0031."s, "1"},
                       Case{"]2K\1a.", "[1]"},
-                      Case{"Vx\nq\5Vy\nq\5" "00h\5."s, "'y'"}, Case{"Vx\np7\ng7\n.", "'x'"},
+                      Case{"Vx\nq\5Vy\nq\5"
+                           "00h\5."s,
+                           "'y'"},
+                      Case{"Vx\np7\ng7\n.", "'x'"},
                       Case{"Vx\nr\xff\xff\xff\x7fj\xff\xff\xff\x7f.", "'x'"},
                       Case{"Vx\np9223372036854775807\ng9223372036854775807\n.", "'x'"},
                       // MEMOIZE numbers by the entries there are.
@@ -170,8 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"}(K\1u.", "SETITEMS: an odd number"}, Case{"(K\1d.", "DICT: an odd number"},
         Case{"}]K\1s.", "SETITEM: unhashable type: list"},
         Case{"}(]K\1d.", "unhashable type: list"}, Case{"(](t\x91.", "unhashable type: list"},
-        Case{"}]\x85K\1s.", "unhashable type: list"},
-        Case{"\x8f(]\x90.", "unhashable type: list"},
+        Case{"}]\x85K\1s.", "unhashable type: list"}, Case{"\x8f(]\x90.", "unhashable type: list"},
         Case{"\x8f(\x96\0\0\0\0\0\0\0\0\x90."s, "bytearray"},
         Case{"](K\1\x90.", "of type list, not a set"}, Case{"\x85.", "too few"},
         Case{"N\x86.", "too few"}, Case{"(N\x86.", "a mark lies"}, Case{"t.", "no mark"},

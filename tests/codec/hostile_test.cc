@@ -38,7 +38,7 @@ class Deep : public ::testing::TestWithParam<Nest> {};
 TEST_P(Deep, NothingRecurses) {
   const auto document = Decode(AsBytes(GetParam().stream));
   ASSERT_TRUE(document.ok()) << document.status();
-  for (const int protocol : {0, 2, 5}) {
+  for (const int protocol : {0, 5}) {
     EncodeOptions options;
     options.protocol = protocol;
     const auto encoded = Encode(*document, options);
@@ -50,7 +50,6 @@ TEST_P(Deep, NothingRecurses) {
     ASSERT_TRUE(again.ok()) << again.status();
     if (protocol == 5) {
       EXPECT_TRUE(Equal(*document, *again));
-      EXPECT_TRUE(Isomorphic(*document, *again));
     }
   }
   EXPECT_GT(Repr(document->root(), {0, 0}).size(), kDeep);

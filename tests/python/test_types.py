@@ -1,7 +1,6 @@
 """The type stub of the compiled part is what it is, and the package passes mypy --strict."""
 
 import ast
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -12,7 +11,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python/pannier"
 
 
 def shape(source):
-    """What a stub says, without its docstrings and the order of its imports."""
+    """What a stub says, without docstrings and imports. The buffer protocol has methods from
+    Python 3.12 on alone, and stands in the base class."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
@@ -21,13 +21,15 @@ def shape(source):
                 for statement in node.body
                 if not isinstance(statement, (ast.Import, ast.ImportFrom))
                 and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+                and getattr(statement, "name", "") not in ("__buffer__", "__release_buffer__")
             ]
     return ast.dump(tree, indent=1).splitlines()
 
 
 def test_the_stub(tmp_path):
-    if importlib.util.find_spec("nanobind") is None:
-        pytest.skip("nanobind writes the stub; pip install nanobind")
+    nanobind = pytest.importorskip("nanobind")
+    if not nanobind.__version__.startswith("3."):
+        pytest.skip("the stub is as nanobind 3 writes it")
     stub = tmp_path / "_core.pyi"
     subprocess.run(
         [sys.executable, "-m", "nanobind.stubgen", "-q", "-m", "pannier._core", "-o", stub], check=True

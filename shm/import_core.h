@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "pannier/base/process_epoch.h"
+#include "pannier/base/unique_fd.h"
 #include "pannier/shm/import.h"
 #include "pannier/shm/mapping.h"
 #include "pannier/shm/page_ranges.h"
 #include "pannier/shm/page_scanner.h"
 #include "pannier/shm/return_ring.h"
-#include "pannier/shm/unique_fd.h"
 
 namespace pannier {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "pannier/base/status.h"
-#include "pannier/shm/unique_fd.h"
+#include "pannier/base/unique_fd.h"
 
 namespace pannier {
 

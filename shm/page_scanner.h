@@ -9,8 +9,8 @@
 
 #include <cstdint>
 
+#include "pannier/base/unique_fd.h"
 #include "pannier/shm/mapping.h"
-#include "pannier/shm/unique_fd.h"
 
 namespace pannier {
 

@@ -18,12 +18,12 @@
 #include <vector>
 
 #include "pannier/base/process_epoch.h"
+#include "pannier/base/unique_fd.h"
 #include "pannier/shm/ledger.h"
 #include "pannier/shm/mapping.h"
 #include "pannier/shm/page_allocator.h"
 #include "pannier/shm/pool.h"
 #include "pannier/shm/return_ring.h"
-#include "pannier/shm/unique_fd.h"
 
 namespace pannier {
 

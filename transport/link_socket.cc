@@ -56,18 +56,6 @@ struct ForkHandlers {
   static inline const int registered = pthread_atfork(Prepare, InParent, InChild);
 };
 
-UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = other.Release();
-  }
-  return *this;
-}
-
-UniqueFd::~UniqueFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 LinkSocket::LinkSocket(UniqueFd fd) : fd_(fd.Release()) {
   const std::lock_guard lock(ForkHandlers::mutex);
   next_ = ForkHandlers::first;

@@ -6,7 +6,7 @@
 // death is known, at once, without timers or process numbers. A forked child closes its
 // inherited copies in a fork handler, or they would keep a dead parent's links alive.
 //
-// Nothing here waits. Thread-safe but for TakeFd and destruction.
+// Nothing here waits. Thread-safe but for destruction.
 #pragma once
 
 #include <sys/types.h>
@@ -16,27 +16,9 @@
 
 #include "pannier/base/bytes.h"
 #include "pannier/base/status.h"
+#include "pannier/base/unique_fd.h"
 
 namespace pannier {
-
-// A descriptor that is closed when it goes out of scope.
-class UniqueFd {
- public:
-  explicit UniqueFd(int fd = -1) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.Release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept;
-  ~UniqueFd();
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  int Release() {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
 
 struct PeerCredentials {
   pid_t pid = 0;

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "pannier/base/buffer.h"
+#include "pannier/base/unique_fd.h"
 #include "pannier/shm/import.h"
 #include "pannier/shm/pool.h"
-#include "pannier/shm/unique_fd.h"
 
 namespace pannier {
 

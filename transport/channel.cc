@@ -113,8 +113,15 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   lock.unlock();
 
   Outbound outbound(message, link);
+  const auto go_on = [&] {
+    if (options_.interrupted && options_.interrupted()) {
+      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting for memory");
+    }
+    const Hub::Lock relock(hub_->mutex());
+    return CheckUsable();
+  };
   PANNIER_RETURN_IF_ERROR(Annotated(
-      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline), "send"));
+      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on), "send"));
   const uint64_t size = outbound.frame_size();
   if (size > peer_limits_.max_message_bytes) {
     return MakeError(ErrorKind::kLimit,

@@ -9,6 +9,9 @@ namespace {
 
 constexpr std::array<std::byte, wire::kInlineAlignment> kPadding = {};
 
+// How long a wait in the pool goes without asking whether to go on.
+constexpr absl::Duration kSlice = absl::Milliseconds(100);
+
 wire::BufferRecord LeasedRecord(const LeaseDescriptor& lease) {
   wire::BufferRecord record;
   record.offset = lease.offset;
@@ -27,7 +30,8 @@ Outbound::~Outbound() {
   for (const LeaseDescriptor& lease : leases_) link_->row().Revoke(lease);
 }
 
-Status Outbound::PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline) {
+Status Outbound::PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline,
+                              const std::function<Status()>& go_on) {
   if (message_.envelope.size() > wire::kMaxEnvelope) {
     return MakeError(ErrorKind::kLimit,
                      absl::StrCat("envelope of ", message_.envelope.size(), " bytes; at most ",
@@ -40,7 +44,7 @@ Status Outbound::PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline de
   }
   records_.reserve(message_.buffers.size());
   for (const Buffer& buffer : message_.buffers) {
-    PANNIER_RETURN_IF_ERROR(PlaceOne(buffer, pool, inline_threshold, deadline));
+    PANNIER_RETURN_IF_ERROR(PlaceOne(buffer, pool, inline_threshold, {deadline, go_on}));
   }
   frame_size_ += sizeof(wire::FrameHeader) + records_.size() * sizeof(wire::BufferRecord) +
                  message_.envelope.size() + message_.stream.size();
@@ -48,7 +52,7 @@ Status Outbound::PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline de
 }
 
 Status Outbound::PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold,
-                          Deadline deadline) {
+                          const Patience& patience) {
   if (buffer.size() == 0) {
     PlaceInFrame(buffer, /*inside=*/true);
     return absl::OkStatus();
@@ -60,25 +64,43 @@ Status Outbound::PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_thre
     return absl::OkStatus();
   }
   if (pool.Contains(buffer.data(), buffer.size())) {
-    return Lease(buffer, buffer.readonly(), deadline);
+    return Lease(buffer, buffer.readonly(), patience);
   }
   if (shorter) {
     PlaceInFrame(buffer, /*inside=*/true);
     return absl::OkStatus();
   }
   // The copy's Buffer dies here; the lease holds its block.
-  PANNIER_ASSIGN_OR_RETURN(const Buffer copy, pool.Copy(buffer.span(), deadline));
+  PANNIER_ASSIGN_OR_RETURN(const Buffer copy, InSlices(patience, [&](Deadline slice) {
+                             return pool.Copy(buffer.span(), slice);
+                           }));
   copied_bytes_ += copy.size();
-  return Lease(copy, buffer.readonly(), deadline);
+  return Lease(copy, buffer.readonly(), patience);
 }
 
-Status Outbound::Lease(const Buffer& buffer, bool readonly, Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(const LeaseDescriptor lease,
-                           link_->row().Grant(buffer.data(), buffer.size(), readonly, deadline));
+Status Outbound::Lease(const Buffer& buffer, bool readonly, const Patience& patience) {
+  PANNIER_ASSIGN_OR_RETURN(const LeaseDescriptor lease, InSlices(patience, [&](Deadline slice) {
+                             return link_->row().Grant(buffer.data(), buffer.size(), readonly,
+                                                       slice);
+                           }));
   leases_.push_back(lease);
   records_.push_back(LeasedRecord(lease));
   leased_bytes_ += buffer.size();
   return absl::OkStatus();
+}
+
+template <typename Call>
+auto Outbound::InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now())) {
+  while (true) {
+    const Deadline slice = Earlier(patience.deadline, Deadline::After(kSlice));
+    auto result = call(slice);
+    // What failed before its time would fail again.
+    if (result.ok() || KindOf(result.status()) != ErrorKind::kPoolExhausted || !slice.Passed() ||
+        patience.deadline.Passed()) {
+      return result;
+    }
+    PANNIER_RETURN_IF_ERROR(patience.go_on());
+  }
 }
 
 void Outbound::PlaceInFrame(const Buffer& buffer, bool inside) {

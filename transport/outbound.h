@@ -5,6 +5,7 @@
 // One thread; holds no lock.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "pannier/base/deadline.h"
@@ -26,8 +27,10 @@ class Outbound {
   Outbound(const Outbound&) = delete;
   Outbound& operator=(const Outbound&) = delete;
 
-  // Finds a place for every buffer. Errors: PoolExhausted, Limit, kSystem ...
-  Status PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline);
+  // Finds a place for every buffer. While it waits for memory or credit, `go_on` is asked each
+  // 100 ms; an error of it ends the wait. Errors: PoolExhausted, Limit, kSystem ...
+  Status PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline,
+                      const std::function<Status()>& go_on);
   // Bytes of the frame, known once buffers have places.
   uint64_t frame_size() const { return frame_size_; }
   // The frame; the header's sequence is still to be patched in.
@@ -38,8 +41,16 @@ class Outbound {
   void Sent(ConnectionStats* stats);
 
  private:
-  Status PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold, Deadline deadline);
-  Status Lease(const Buffer& buffer, bool readonly, Deadline deadline);
+  struct Patience {
+    Deadline deadline;
+    const std::function<Status()>& go_on;
+  };
+  Status PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold,
+                  const Patience& patience);
+  Status Lease(const Buffer& buffer, bool readonly, const Patience& patience);
+  // Runs `call`, which waits in the pool until the deadline it is given, with patience.
+  template <typename Call>
+  static auto InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now()));
   void PlaceInFrame(const Buffer& buffer, bool inside);
 
   const OutgoingMessage& message_;

@@ -25,6 +25,10 @@ if(PANNIER_SANITIZE)
   target_compile_options(pannier_flags INTERFACE -fsanitize=${PANNIER_SANITIZE}
                          -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(pannier_flags INTERFACE -fsanitize=${PANNIER_SANITIZE})
+  # With sanitizers GCC takes the branches that it cannot rule out any more for real ones.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(pannier_flags INTERFACE -Wno-maybe-uninitialized)
+  endif()
 endif()
 
 # pannier_library(FOLDER SOURCES ... HEADERS ... [DEPENDS ...] [PRIVATE_DEPENDS ...])

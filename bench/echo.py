@@ -163,7 +163,10 @@ def show(
         f"{facts['python']}, NumPy {facts['numpy']}.",
         "The machine is noisy: read ratios, not times.",
         "first: median of the first trips of the turns, after other rows ran.",
-        "The arrays are float64; no process reads what it received: these are times of carrying.",
+        "The arrays are float64. A timed trip reads nothing of what it received: these are times of "
+        "carrying. But each answer was read once, to check it, before the clock ran, and pages that "
+        "were read cost more to hand back than pages that never were.",
+        "np.copyto is one plain copy, no floor: pannier copies large buffers with streaming stores.",
         "Copied by this process's sends, as its pool counted: "
         + "; ".join(f"{way}: {count / MIB:,.0f} MiB" for way, count in copied.items()),
     ]

@@ -13,6 +13,10 @@ namespace {
 // A send that finds no room lets this much time pass before it looks for replies, as a
 // server may have no room for its replies either.
 constexpr absl::Duration kSendSlice = absl::Milliseconds(2);
+// With this many calls in flight, one start in kLookEach looks for replies: they shall not
+// pile up at the server while a thread starts call after call and waits for none.
+constexpr size_t kManyCalls = 256;
+constexpr uint64_t kLookEach = 64;
 // How often a follower asks the interrupt hook, as TransportOptions promises.
 constexpr absl::Duration kInterruptSlice = absl::Milliseconds(100);
 
@@ -51,6 +55,7 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
                                   " bytes, and this one has ", method.size()));
   }
   std::shared_ptr<CallState> call;
+  bool look = false;
   {
     const Lock lock(mutex_);
     if (!ended_.ok()) return Annotate(ended_, absl::StrCat("call of '", ToAbsl(method), "'"));
@@ -58,8 +63,10 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
     call = std::make_shared<CallState>(++last_id_, method, deadline);
     calls_.emplace(call->id, call);
     next_expiry_ = Earlier(next_expiry_, deadline);
+    look = calls_.size() >= kManyCalls && call->id % kLookEach == 0;
   }
-  const Status sent = SendRequest(*call, args);
+  Status sent = look ? Dispatch(Deadline::Now()) : absl::OkStatus();
+  if (sent.ok()) sent = SendRequest(*call, args);
   if (!sent.ok()) {
     const Lock lock(mutex_);
     calls_.erase(call->id);

@@ -1,5 +1,6 @@
 #include "pannier/rpc/reply_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,23 +35,39 @@ ReplyQueue::Reply ReplyQueue::ErrorReply(uint64_t call_id, const Status& status,
 
 Status ReplyQueue::SendOrKeep(Reply reply) {
   if (waiting_.empty() && Attempt(reply)) return absl::OkStatus();
-  if (waiting_.size() >= limits_.max_waiting) {
-    return MakeError(ErrorKind::kLimit,
-                     absl::StrCat(connection_->info().peer, " does not take its replies, and ",
-                                  waiting_.size(), " wait already"));
-  }
   // Without room in the pool they stay where they are, and are copied when they are sent.
   if (auto placed =
           PlaceInPool(*connection_, reply.buffers, limits_.inline_threshold, Deadline::Now());
       placed.ok()) {
     reply.buffers = *std::move(placed);
   }
+  reply.bytes = BytesOf(reply);
+  if (reply.bytes >
+      limits_.max_waiting_bytes - std::min(waiting_bytes_, limits_.max_waiting_bytes)) {
+    return MakeError(ErrorKind::kLimit,
+                     absl::StrCat(connection_->info().peer, " does not take its replies: ",
+                                  waiting_.size(), " of ", waiting_bytes_,
+                                  " bytes wait, and at most ", limits_.max_waiting_bytes, " may"));
+  }
+  waiting_bytes_ += reply.bytes;
   waiting_.push_back(std::move(reply));
   return absl::OkStatus();
 }
 
+uint64_t ReplyQueue::BytesOf(const Reply& reply) const {
+  uint64_t bytes = sizeof(Reply) + reply.envelope.size() + reply.stream.size();
+  for (const Buffer& buffer : reply.buffers) {
+    if (!connection_->pool()->Contains(buffer.data(), buffer.size())) bytes += buffer.size();
+  }
+  return bytes;
+}
+
 void ReplyQueue::Flush() {
-  while (!waiting_.empty() && Attempt(waiting_.front())) waiting_.pop_front();
+  while (!waiting_.empty()) {
+    if (!Attempt(waiting_.front())) return;
+    waiting_bytes_ -= waiting_.front().bytes;
+    waiting_.pop_front();
+  }
 }
 
 bool ReplyQueue::Attempt(Reply& reply) {
@@ -74,7 +91,9 @@ bool ReplyQueue::Attempt(Reply& reply) {
       break;
   }
   if (sent.ok() || reply.is_error) return true;
+  const uint64_t bytes = reply.bytes;  // what it is counted with
   reply = ErrorReply(reply.call_id, Annotate(sent, "the result could not be sent"), reply.deadline);
+  reply.bytes = bytes;
   return Attempt(reply);
 }
 

@@ -20,7 +20,7 @@ namespace pannier::rpc {
 class ReplyQueue {
  public:
   struct Limits {
-    size_t max_waiting;
+    uint64_t max_waiting_bytes;
     absl::Duration pool_patience;
     uint64_t inline_threshold;
   };
@@ -29,7 +29,7 @@ class ReplyQueue {
 
   // Sends a result, or keeps it for Flush; one that cannot be sent becomes an error reply that
   // says why. `deadline` is the caller's: a reply that waits longer is dropped. Errors: Limit
-  // (too many wait: close the connection). A lost connection is no error here.
+  // (too much waits: close the connection). A lost connection is no error here.
   Status SendResult(uint64_t call_id, RawResult result, Deadline deadline);
   // Likewise an error reply, of `status`.
   Status SendError(uint64_t call_id, const Status& status, Deadline deadline);
@@ -46,15 +46,18 @@ class ReplyQueue {
     Deadline deadline;  // the caller's
     Deadline patience;  // for memory of the pool
     bool is_error;
+    uint64_t bytes = 0;  // of memory that it holds while it waits, but for the pool's
   };
   static Reply ErrorReply(uint64_t call_id, const Status& status, Deadline deadline);
   Status SendOrKeep(Reply reply);
+  uint64_t BytesOf(const Reply& reply) const;
   // True if the reply is done with: sent, or not to be sent any more. False: it has to wait.
   bool Attempt(Reply& reply);
 
   const std::shared_ptr<Connection> connection_;
   const Limits limits_;
   std::deque<Reply> waiting_;
+  uint64_t waiting_bytes_ = 0;  // sum of their bytes
 };
 
 }  // namespace pannier::rpc

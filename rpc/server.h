@@ -26,9 +26,9 @@ struct ServerOptions {
   // What handlers build in memory of the process's allocator (AllocateBuffer, Array) lies in
   // `transport.pool`, and is sent with no copy.
   TransportOptions transport;
-  // A reply that its receiver has no room for waits, while the server goes on; with more
-  // than this many waiting the connection is closed.
-  size_t max_waiting_replies = 4096;
+  // A reply that its receiver has no room for waits, while the server goes on; when more bytes
+  // than this wait (what lies in the pool is not counted), the connection is closed.
+  uint64_t max_waiting_bytes = uint64_t{1} << 30;
   // How long a reply waits for memory in the pool before the caller is told PoolExhausted.
   absl::Duration pool_patience = absl::Seconds(5);
   // Told of connections, on the serving thread, under no lock. Null: not told.

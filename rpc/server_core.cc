@@ -148,7 +148,7 @@ void ServerCore::OnEvent(Listener::Event event) {
     case Listener::Event::Kind::kAccepted:
       peers_.emplace(key, Peer{event.connection,
                                {event.connection,
-                                {options_.max_waiting_replies, options_.pool_patience,
+                                {options_.max_waiting_bytes, options_.pool_patience,
                                  options_.transport.inline_threshold}}});
       if (options_.on_connected) options_.on_connected(*key);
       return;

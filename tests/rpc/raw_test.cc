@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "pannier/rpc/envelope.h"
 #include "rpc_test_base.h"
 
 namespace pannier {
@@ -258,7 +259,7 @@ TEST_P(RawCalls, AThreadGivesUpWhileOthersReceive) {
 
 TEST_P(RawCalls, MoreCallsInFlightThanTheWindowHolds) {
   Begin();
-  constexpr int kCalls = 5000;
+  constexpr int kCalls = 20000;
   std::vector<PendingCall> pending;
   for (int i = 0; i < kCalls; ++i) {
     const std::string text = absl::StrCat(i);
@@ -427,6 +428,34 @@ TEST_P(RawCalls, ACallerThatTakesNoRepliesHoldsUpNobody) {
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_EQ(result->stream.size(), big.size());
   }
+}
+
+TEST_P(RawCalls, APeerThatNeverTakesItsRepliesIsClosed) {
+  ServerOptions options;
+  options.max_waiting_bytes = 8 << 20;
+  std::atomic<bool> ended{false};
+  options.on_ended = [&](const Connection&, const Status& why) {
+    EXPECT_EQ(KindOf(why), ErrorKind::kLimit) << why;
+    EXPECT_THAT(std::string(why.message()), HasSubstr("does not take its replies"));
+    ended = true;
+  };
+  server_ = NewServer(options);
+  server_->RawMethod("echo", Echo());
+  Start(*server_);
+  const auto bare = Connection::Connect(server_->endpoint(), Transport(), Soon());
+  ASSERT_TRUE(bare.ok()) << bare.status();
+  const std::string big(1 << 20, 'b');
+  Status sent;
+  for (int i = 1; i < 200 && sent.ok(); ++i) {
+    const std::string envelope = rpc::RequestEnvelope(i, "echo", 0, Deadline::Never());
+    sent = (*bare)->Send({.envelope = AsBytes(envelope), .stream = AsBytes(big)}, Soon());
+  }
+  EXPECT_EQ(KindOf(sent), ErrorKind::kConnectionLost) << sent;
+  const Deadline give_up = Soon();
+  while (!ended && !give_up.Passed()) std::this_thread::yield();
+  EXPECT_TRUE(ended);
+  server_->Stop();
+  EXPECT_TRUE(server_->Wait().ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, RawCalls, ::testing::ValuesIn(kWays), WayName);

@@ -79,7 +79,7 @@ class Copier {
         const auto* from = ValueAccess::Node<ObjectNode>(value);
         const Value copy =
             target_->Object(value.kind(), from->fields[0], from->fields[1], from->fields[2]);
-        Later(ValueAccess::Node<ObjectNode>(copy)->fields);
+        Later(ValueAccess::Node<ObjectNode>(copy)->fields);  // those not used are None or Bool
         CopyParts(value, copy);
         return copy;
       }

@@ -98,6 +98,8 @@ class Document {
   Value NewObject(const Value& cls, const Value& args);  // NEWOBJ
   Value NewObjectEx(const Value& cls, const Value& args, const Value& kwargs);
   Value NewInstance(const Value& cls, const Value& args);
+  // Persistent ids and extension codes are written anew at each place, as Python does, unless
+  // something is done to them (AddState and so on).
   Value NewPersistent(const Value& id);
   Value NewExtension(uint32_t code);
   // Adds `buffer` to buffers(). The encoder offers it out of band.

@@ -251,9 +251,7 @@ bool Machine::Loop() {
 
       case Opcode::kMemoize: {
         if (top == fence_) goto underflow;
-        if (top[-1].id() == 0 && top[-1].kind() >= Kind::kStr && top[-1].kind() <= Kind::kStr8) {
-          ValueAccess::SetId(&top[-1], document_->next_id_++);
-        }
+        Share(&top[-1]);
         memo_.Put(memo_.count(), top[-1]);
         continue;
       }

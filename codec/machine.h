@@ -77,6 +77,19 @@ class Machine {
   bool Str8(std::string_view bytes);
   bool Stop();
 
+  // Called before `top` gets a second handle: gives it what tells that both are one object.
+  void Share(Value* top) {
+    constexpr uint32_t kKinds =
+        1u << static_cast<unsigned>(Kind::kStr) | 1u << static_cast<unsigned>(Kind::kBytes) |
+        1u << static_cast<unsigned>(Kind::kStr8) | 1u << static_cast<unsigned>(Kind::kPersistent) |
+        1u << static_cast<unsigned>(Kind::kExtension);
+    if ((kKinds >> static_cast<unsigned>(top->kind()) & 1) == 0) return;
+    if (top->is_object()) {
+      MarkMemoised(*top);
+    } else if (top->id() == 0) {
+      ValueAccess::SetId(top, document_->next_id_++);
+    }
+  }
   void Push(const Value& value) { *top_++ = value; }  // Loop() keeps room for one
   // The values above the topmost mark; null, and status_ set, if there is no mark.
   Value* PopToMark();

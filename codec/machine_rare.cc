@@ -252,11 +252,8 @@ bool Machine::TextMemo(bool put) {
 
 bool Machine::Put(uint64_t index) {
   if (!Have(1)) return false;
-  Value& top = top_[-1];
-  if (top.id() == 0 && top.kind() >= Kind::kStr && top.kind() <= Kind::kStr8) {
-    ValueAccess::SetId(&top, document_->next_id_++);
-  }
-  memo_.Put(index, top);
+  Share(&top_[-1]);
+  memo_.Put(index, top_[-1]);
   return true;
 }
 
@@ -295,11 +292,8 @@ bool Machine::PopMark() {
 
 bool Machine::Dup() {
   if (!Have(1)) return false;
-  Value& top = top_[-1];
-  if (top.id() == 0 && top.kind() >= Kind::kStr && top.kind() <= Kind::kStr8) {
-    ValueAccess::SetId(&top, document_->next_id_++);
-  }
-  Push(top);
+  Share(&top_[-1]);
+  Push(top_[-1]);
   return true;
 }
 

@@ -192,11 +192,12 @@ bool Pickler::SaveFrozenSet(const Value& value) {
 }
 
 bool Pickler::SaveGlobal(const Value& value) {
-  const size_t dot = value.global_name().rfind('.');
-  if (protocol_ < 4 && dot != std::string_view::npos) {
+  const std::string_view path = value.global_name();
+  const size_t dot = path.rfind('.');
+  if (protocol_ < 4 && dot != std::string_view::npos && dot != 0 && dot + 1 != path.size()) {
     // An attribute of an attribute: GLOBAL has no such names, so it is getattr(owner, name).
-    const Value owner = Named(value.module_name(), value.global_name().substr(0, dot));
-    const Value name = extra_.NewStr(value.global_name().substr(dot + 1));
+    const Value owner = Named(value.module_name(), path.substr(0, dot));
+    const Value name = extra_.NewStr(path.substr(dot + 1));
     return SaveCall(value, Named("builtins", "getattr"), {owner, name});
   }
   if (protocol_ >= 4) {
@@ -220,8 +221,9 @@ bool Pickler::SaveGlobalLines(const Value& value) {
   GlobalName name{value.module_name(), value.global_name()};
   if (protocol_ < 3 && options_.fix_imports) name = ToPython2(name);
   for (const std::string_view line : {name.module, name.name}) {
-    if (line.find('\n') != std::string_view::npos || !ValidUtf8(line)) {
-      return Fail(absl::StrCat("the name ", ToAbsl(line), ", below protocol 4"));
+    if (line.empty() || line.find('\n') != std::string_view::npos ||
+        Utf8ErrorOffset(line, false) != line.size()) {
+      return Fail(absl::StrCat("the name \"", ToAbsl(line), "\", below protocol 4"));
     }
     if (protocol_ < 3 && !IsAscii(line)) {
       return Fail(
@@ -289,8 +291,7 @@ bool Pickler::SaveExtension(const Value& value) {
   } else {
     output_.Op(Opcode::kExt4, code);
   }
-  if (value.parts().empty()) return true;
-  // Not memoised, as a rule; but what was done to it must not be done again.
+  if (!NeedsMemo(value)) return true;
   if (!MemoPut(value)) return false;
   Task task;
   task.value = value;
@@ -483,7 +484,7 @@ bool Pickler::StepPersistent(Task& task) {
     }
     output_.Bytes(absl::StrCat("P", line, "\n"));
   }
-  if (task.part == nullptr) {
+  if (!NeedsMemo(value)) {
     Leave();
     return true;
   }

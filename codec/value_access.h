@@ -47,6 +47,17 @@ inline bool IsText(Kind kind) {
   return (kind >= Kind::kStr && kind <= Kind::kStr8) || kind == Kind::kBigInt;
 }
 
+// Persistent ids and extension codes are not memoised by _pickle: each place is written anew,
+// unless the stream itself memoised the object, or something was done to it, and doing it twice
+// would be wrong. The third field, which they do not need, says whether the stream did.
+inline void MarkMemoised(const Value& object) {
+  ValueAccess::Node<ObjectNode>(object)->fields[2] = Value::Bool(true);
+}
+inline bool NeedsMemo(const Value& object) {
+  const auto* node = ValueAccess::Node<ObjectNode>(object);
+  return node->first_part != nullptr || node->fields[2].is(Kind::kBool);
+}
+
 // The values directly inside another, in the order in which a pickle names them. Visits a
 // container that is changed meanwhile wrongly: nobody may.
 class Children {

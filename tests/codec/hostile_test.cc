@@ -17,7 +17,11 @@ namespace {
 
 using std::string_literals::operator""s;
 
+#ifdef NDEBUG
 constexpr size_t kDeep = 1'000'000;
+#else  // the containers of a debug build are slow; a recursion would not survive this either
+constexpr size_t kDeep = 300'000;
+#endif
 
 std::string Repeat(const std::string& text, size_t count) {
   std::string out;

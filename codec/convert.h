@@ -24,6 +24,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -178,6 +179,13 @@ class Builder {
   const int protocol_;
   Status status_;
   Value utc_;  // None until it is asked for
+};
+
+// A Convert may have a FromPlain beside From, for the form in which nearly all of its values
+// come: it says what From would, or nothing, and costs less. Long lists try it first.
+template <class T>
+concept HasPlainForm = requires(const Value& value) {
+  { Convert<T>::FromPlain(value) } -> std::same_as<std::optional<T>>;
 };
 
 template <class T>

@@ -82,7 +82,7 @@ StatusOr<Tuple> TupleFrom([[maybe_unused]] std::span<const Value> items,
 
 template <class M>
 concept MapLike = requires(M map, typename M::key_type key, typename M::mapped_type value) {
-  map.insert_or_assign(std::move(key), std::move(value));
+  map.insert_or_assign(map.end(), std::move(key), std::move(value));
   map.begin()->second;
   map.size();
 };
@@ -211,6 +211,12 @@ struct Convert<std::vector<T, Allocator>> {
     Vector vector;
     vector.reserve(items->size());
     for (size_t i = 0; i < items->size(); ++i) {
+      if constexpr (HasPlainForm<T>) {
+        if (const std::optional<T> plain = Convert<T>::FromPlain((*items)[i])) {
+          vector.push_back(*plain);
+          continue;
+        }
+      }
       StatusOr<T> item = codec::From<T>((*items)[i], place.Item(i));
       if (!item.ok()) return std::move(item).status();
       vector.push_back(*std::move(item));
@@ -248,7 +254,8 @@ struct Convert<M> {
       PANNIER_ASSIGN_OR_RETURN(Key key, codec::From<Key>(entry.key, place.KeyItself(entry.key)));
       PANNIER_ASSIGN_OR_RETURN(Mapped mapped,
                                codec::From<Mapped>(entry.value, place.Key(entry.key)));
-      map.insert_or_assign(std::move(key), std::move(mapped));
+      // Written by a map, the keys come in its order.
+      map.insert_or_assign(map.end(), std::move(key), std::move(mapped));
     }
     return map;
   }

@@ -19,10 +19,12 @@
 // mapping.
 #pragma once
 
+#include <cmath>
 #include <complex>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -74,8 +76,12 @@ std::string_view EnumMemberName(const Value& value, std::string_view module, std
 template <>
 struct Convert<bool> {
   static std::string Name() { return "bool"; }
+  static std::optional<bool> FromPlain(const Value& value) {
+    if (!value.is(Kind::kBool)) return std::nullopt;
+    return value.bool_value();
+  }
   static StatusOr<bool> From(const Value& value, const Place& place) {
-    if (value.is(Kind::kBool)) return value.bool_value();
+    if (const auto plain = FromPlain(value)) return *plain;
     return internal::SlowBool(value, place);
   }
   static Value To(bool b, Builder&) { return Value::Bool(b); }
@@ -85,10 +91,12 @@ template <class T>
 requires internal::kIsNumberInteger<T>
 struct Convert<T> {
   static std::string Name() { return DTypeFor<T>().Name(); }
+  static std::optional<T> FromPlain(const Value& value) {
+    if (!value.is(Kind::kInt) || !std::in_range<T>(value.int_value())) return std::nullopt;
+    return static_cast<T>(value.int_value());
+  }
   static StatusOr<T> From(const Value& value, const Place& place) {
-    if (value.is(Kind::kInt) && std::in_range<T>(value.int_value())) {
-      return static_cast<T>(value.int_value());
-    }
+    if (const auto plain = FromPlain(value)) return *plain;
     if constexpr (std::is_signed_v<T>) {
       PANNIER_ASSIGN_OR_RETURN(
           const int64_t slow, internal::SlowInt(value, place, Name(), std::numeric_limits<T>::min(),
@@ -111,10 +119,16 @@ template <class T>
 requires std::is_floating_point_v<T>
 struct Convert<T> {
   static std::string Name() { return "float"; }
-  static StatusOr<T> From(const Value& value, const Place& place) {
-    if constexpr (sizeof(T) >= sizeof(double)) {
-      if (value.is(Kind::kFloat)) return value.float_value();
+  static std::optional<T> FromPlain(const Value& value) {
+    if (!value.is(Kind::kFloat)) return std::nullopt;
+    const double number = value.float_value();
+    if constexpr (sizeof(T) < sizeof(double)) {
+      if (!(std::abs(number) <= std::numeric_limits<T>::max())) return std::nullopt;
     }
+    return static_cast<T>(number);
+  }
+  static StatusOr<T> From(const Value& value, const Place& place) {
+    if (const auto plain = FromPlain(value)) return *plain;
     PANNIER_ASSIGN_OR_RETURN(const long double slow,
                              internal::SlowFloat(value, place, sizeof(T) == 4 ? "float32" : "float",
                                                  std::numeric_limits<T>::max()));

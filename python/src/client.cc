@@ -36,7 +36,7 @@ nb::tuple Call(Client& self, const std::string& method, nb::handle stream, nb::h
   const RawArgs args{
       .stream = borrowed.stream(), .buffers = borrowed.buffers(), .keywords = keywords};
   RawResult result = ValueOrRaise(Waiting([&] { return self.CallRaw(method, args, deadline); }));
-  return nb::make_tuple(View{std::move(result.stream)}, ViewsOf(std::move(result.buffers)));
+  return nb::make_tuple(View(std::move(result.stream)), ViewsOf(std::move(result.buffers)));
 }
 
 }  // namespace

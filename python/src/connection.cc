@@ -64,7 +64,7 @@ void Send(Connection& self, nb::handle stream, nb::handle buffers, Seconds timeo
 nb::tuple Receive(Connection& self, Seconds timeout) {
   const Deadline deadline = DeadlineAfter(timeout);
   Message message = ValueOrRaise(Waiting([&] { return self.Receive(deadline); }));
-  return nb::make_tuple(View{std::move(message.stream)}, ViewsOf(std::move(message.buffers)));
+  return nb::make_tuple(View(std::move(message.stream)), ViewsOf(std::move(message.buffers)));
 }
 
 bool Poll(Connection& self, Seconds timeout) {

@@ -58,8 +58,9 @@ std::shared_ptr<Pool> Create(uint64_t quota, std::string name, uint32_t leases_p
 
 View Allocate(Pool& self, size_t size, Seconds timeout) {
   const Deadline deadline = DeadlineAfter(timeout);
-  return View{ValueOrRaise(InSlices(deadline, ErrorKind::kPoolExhausted,
-                                    [&](Deadline slice) { return self.Allocate(size, slice); }))};
+  StatusOr<Buffer> block = InSlices(deadline, ErrorKind::kPoolExhausted,
+                                    [&](Deadline slice) { return self.Allocate(size, slice); });
+  return View(ValueOrRaise(std::move(block)), View::Origin::kOwn);
 }
 
 // Addresses are those of arrays that the caller keeps; they are compared, not read.

@@ -40,7 +40,7 @@ class Callable {
 // REQUIRES: the GIL.
 StatusOr<RawResult> RunHandler(nb::handle function, RawCall& call) {
   const nb::object answer =
-      function(View{std::move(call.stream)}, ViewsOf(std::move(call.buffers)), call.keywords,
+      function(View(std::move(call.stream)), ViewsOf(std::move(call.buffers)), call.keywords,
                call.connection.info().same_user, call.connection.info().peer);
   if (nb::isinstance<RemoteFailure>(answer)) {
     return MakeRemoteError(nb::cast<const RemoteFailure&>(answer));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nanobind/nanobind.h>
@@ -12,9 +13,18 @@
 namespace pannier::python {
 
 // pannier._core.View: a Buffer with Python's buffer protocol, one-dimensional, format 'B',
-// read-only as the Buffer is. Its end releases the Buffer, on whatever thread that is.
+// read-only as the Buffer is. Its end releases the Buffer, on whatever thread that is, with the
+// GIL held, but for a large received one, whose pages have to be dropped first.
 struct View {
+  enum class Origin : bool { kReceived, kOwn };
+  explicit View(Buffer of, Origin where = Origin::kReceived)
+      : buffer(std::move(of)), origin(where) {}
+  View(View&&) noexcept = default;
+  View& operator=(View&&) noexcept = default;
+  ~View();  // REQUIRES: the GIL.
+
   Buffer buffer;
+  Origin origin;
 };
 
 void BindView(nanobind::module_& module);

@@ -236,6 +236,22 @@ def test_nobody_listens(ipc):
     assert ipc in str(error.value) and time.monotonic() - start < 3
 
 
+def test_inproc():
+    """Two ends in one process, without a socket of the file system."""
+    with pannier.Listener("inproc://here") as listener:
+        accepted = []
+        thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
+        thread.start()
+        with pannier.connect("inproc://here") as near:
+            thread.join()
+            sent = pannier.ones(50_000)
+            near.send(sent)
+            got = accepted[0].recv(20)
+            got[0] = 5
+            assert sent[0] == 1 and got.sum() == 50_004
+        accepted[0].close()
+
+
 @pytest.mark.parametrize("address", ["", "ipc:", "nonsense", "http://host"])
 def test_wrong_endpoints(address):
     with pytest.raises(ValueError):
@@ -321,7 +337,7 @@ def test_fewer_and_more_buffers_than_the_stream_wants(pair):
     assert far.recv(5)[-1] == 4999
 
 
-@pytest.mark.parametrize("use", ["recv", "accept", "poll", "connect", "pool", "send"])
+@pytest.mark.parametrize("use", ["recv", "accept", "poll", "connect", "pool", "send", "call", "serve"])
 def test_keyboard_interrupt(use, ipc):
     """Ctrl-C ends each wait soon, as KeyboardInterrupt, and nothing is broken after it."""
     program = f"""
@@ -338,7 +354,11 @@ held = pool.empty(7 << 20, np.uint8)
 def send():
     while True:
         near.send(np.zeros(1 << 20), None)
+server = pannier.Server({ipc!r} + "-calls")
+server.method(lambda: time.sleep(3), name="wait")
+client = pannier.Client({ipc!r} + "-calls") if {use!r} == "call" and server.start() else None
 waits = {{
+    "call": lambda: client.wait(), "serve": server.serve_forever,
     "recv": lambda: near.recv(), "poll": lambda: near.poll(None), "accept": lambda: listener.accept(),
     "connect": lambda: pannier.connect({ipc!r} + "-nobody", timeout=None),
     "pool": lambda: pool.empty(4 << 20, np.uint8, timeout=None), "send": send,

@@ -1,6 +1,6 @@
 """Draws the round-trip time against the size of the array, for the ways of echo.py.
 
-Nobody reads the arrays that arrive, not even once; in echo.py they are read before the clock runs.
+Nobody reads the arrays that arrive, not even once.
 """
 
 from __future__ import annotations

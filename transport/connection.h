@@ -152,7 +152,8 @@ class Listener {
   // signal handler.
   virtual void Wake() = 0;
 
-  // Stops listening; accepted connections go on. Idempotent.
+  // Stops listening; accepted connections go on. An ipc endpoint is free at once, a tcp
+  // port or an inproc name when the last of them has ended. Idempotent.
   virtual void Close() = 0;
   virtual const std::string& endpoint() const = 0;  // as bound, with the port
 

@@ -104,7 +104,10 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
     }
     return;
   }
-  if (channels_.contains(raw.from) || stopped_) return;
+  if (channels_.contains(raw.from)) return;
+  if (stopped_) {
+    return Refuse(raw.from, number, MakeError(ErrorKind::kRefused, "the listener is closed"));
+  }
   const StatusOr<wire::Hello> hello = wire::ParseHello(frame.stream);
   if (!hello.ok()) return Refuse(raw.from, number, hello.status());
   const StatusOr<uint16_t> version = wire::AgreeOnVersion(*hello);

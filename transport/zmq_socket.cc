@@ -117,28 +117,23 @@ struct ZmqSocket::Impl {
   void Watch() {
     static std::atomic<uint64_t> number{0};
     const std::string name = absl::StrCat("inproc://pannier-monitor-", number.fetch_add(1));
-    constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED;
-    if (zmq_socket_monitor(socket.handle(), name.c_str(), kEvents) != 0) return;
+    if (zmq_socket_monitor(socket.handle(), name.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) return;
     monitor = zmq::socket_t(owner.context, zmq::socket_type::pair);
     monitor.set(zmq::sockopt::linger, 0);
     monitor.connect(name);
   }
 
-  // Takes in the monitor's events. An event is two parts: u16 number and u32 value, then
-  // the address.
-  void ReadMonitor() {
-    if (monitor.handle() == nullptr) return;
-    try {
-      zmq::message_t number, address;
-      while (monitor.recv(number, zmq::recv_flags::dontwait)) {
-        (void)monitor.recv(address, zmq::recv_flags::dontwait);
-        uint16_t event = 0;
-        if (number.size() >= sizeof(event)) std::memcpy(&event, number.data(), sizeof(event));
-        lost_peer = lost_peer || event == ZMQ_EVENT_DISCONNECTED;
-        stopped_listening = stopped_listening || event == ZMQ_EVENT_CLOSED;
+  // A listener that was just closed frees its port, or its name, a moment later: ZeroMQ's
+  // thread does it.
+  void Bind(const Endpoint& endpoint) {
+    constexpr int kTries = 50, kMicros = 10'000;
+    for (int i = 1;; ++i) {
+      try {
+        return socket.bind(endpoint.text);
+      } catch (const zmq::error_t& error) {
+        if (error.num() != EADDRINUSE || i == kTries) throw;
       }
-    } catch (const zmq::error_t&) {
-      // The context ends: there is nothing to learn any more.
+      usleep(kMicros);
     }
   }
 
@@ -156,8 +151,6 @@ struct ZmqSocket::Impl {
   zmq::socket_t socket;
   zmq::socket_t monitor;
   bool router;
-  bool lost_peer = false;
-  bool stopped_listening = false;
   std::string bound;
 };
 
@@ -176,7 +169,7 @@ StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Listen(const Endpoint& endpoint,
       zmq_setsockopt(impl->socket.handle(), ZMQ_IPC_FILTER_UID, &uid, sizeof(uid));
     }
     impl->Limit(endpoint, max_part_bytes);
-    impl->socket.bind(endpoint.text);
+    impl->Bind(endpoint);
     impl->bound = impl->socket.get(zmq::sockopt::last_endpoint);
     return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(impl)));
   } catch (const zmq::error_t& error) {
@@ -263,26 +256,23 @@ int ZmqSocket::monitor_fd() const {
 }
 
 bool ZmqSocket::TakeDisconnect() {
-  impl_->ReadMonitor();
-  return std::exchange(impl_->lost_peer, false);
+  bool lost = false;
+  if (impl_->monitor.handle() == nullptr) return lost;
+  try {
+    // An event is two parts, number and value, then the address. One kind was asked for.
+    zmq::message_t part;
+    while (impl_->monitor.recv(part, zmq::recv_flags::dontwait)) lost = true;
+  } catch (const zmq::error_t&) {
+    return lost;  // the context ends: there is nothing to learn any more
+  }
+  return lost;
 }
 
 void ZmqSocket::StopListening() {
-  try {
-    impl_->socket.unbind(impl_->bound);
-  } catch (const zmq::error_t&) {
-    return;  // not bound any more: what was asked for
-  }
-  // ZeroMQ's thread does it, and whoever listens next must find the address free.
-  for (int i = 0; i < 1000 && impl_->monitor.handle() != nullptr; ++i) {
-    impl_->ReadMonitor();
-    if (impl_->stopped_listening) break;
-    usleep(1000);
-  }
-  // ZeroMQ leaves the file where it is.
+  // Not zmq_unbind: that ends what was accepted, too.
   constexpr std::string_view kIpc = "ipc://";
-  if (impl_->bound.starts_with(kIpc) && impl_->bound[kIpc.size()] != '@')
-    unlink(impl_->bound.c_str() + kIpc.size());
+  if (!impl_->bound.starts_with(kIpc) || impl_->bound[kIpc.size()] == '@') return;
+  unlink(impl_->bound.c_str() + kIpc.size());
 }
 
 void ZmqSocket::SetLinger(absl::Duration linger) {

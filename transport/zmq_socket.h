@@ -73,6 +73,9 @@ class ZmqSocket {
   int monitor_fd() const;
   bool TakeDisconnect();
 
+  // Removes an ipc endpoint's file: nobody finds the way here any more, and another may
+  // listen there. What was accepted goes on. Other endpoints stay taken until the socket
+  // is closed.
   void StopListening();
   // How long unsent frames may take after the socket was closed.
   void SetLinger(absl::Duration linger);

@@ -188,6 +188,33 @@ TEST_P(Conformance, BuffersOutliveConnectionAndListener) {
   EXPECT_TRUE(Eventually([&] { return Leases(*near_pool_) == 0; }));
 }
 
+TEST_P(Conformance, AcceptedConnectionsOutliveTheirListener) {
+  Pair pair = Make();
+  const std::string endpoint = pair.listener->endpoint();
+  pair.listener->Close();
+  EXPECT_EQ(KindOf(pair.listener->Accept(In(1)).status()), ErrorKind::kClosed);
+  usleep(100'000);
+  Buffer buffer = Pattern(50'000, 1);
+  for (const auto& [from, to] : {std::pair(pair.near, pair.far), std::pair(pair.far, pair.near)}) {
+    ASSERT_TRUE(from->Send({.buffers = {&buffer, 1}}, In(5)).ok());
+    auto message = to->Receive(In(5));
+    ASSERT_TRUE(message.ok()) << message.status();
+    EXPECT_TRUE(SameBytes(message->buffers[0], buffer));
+  }
+  EXPECT_FALSE(
+      Connection::Connect(endpoint, Options(near_pool_), Deadline::After(absl::Milliseconds(100)))
+          .ok());
+  if (std::string(GetParam().scheme) != "ipc") pair = Pair();
+  // The endpoint is free, and the old connection is not disturbed where it may still be.
+  const Pair next = MakePair(endpoint, Options(near_pool_), Options(far_pool_));
+  ASSERT_NE(next.far, nullptr);
+  ASSERT_TRUE(next.near->Send({.stream = AsBytes("new")}, In(5)).ok());
+  EXPECT_TRUE(next.far->Receive(In(5)).ok());
+  if (pair.near == nullptr) return;
+  ASSERT_TRUE(pair.near->Send({.stream = AsBytes("old")}, In(5)).ok());
+  EXPECT_EQ(AsText(pair.far->Receive(In(5))->stream.span()), "old");
+}
+
 TEST_P(Conformance, WhatWasSentBeforeCloseIsReceived) {
   Pair pair = Make();
   Buffer buffer = Pattern(200'000, 8);

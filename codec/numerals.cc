@@ -104,7 +104,7 @@ bool FitsInt64(std::string_view bytes, int64_t* small, size_t* length) {
   if (size > 8) return false;
   const bool negative = size > 0 && (static_cast<uint8_t>(bytes[size - 1]) & 0x80) != 0;
   uint64_t value = negative ? ~uint64_t{0} : 0;
-  std::memcpy(&value, bytes.data(), size);
+  if (size != 0) std::memcpy(&value, bytes.data(), size);
   *small = static_cast<int64_t>(value);
   return true;
 }

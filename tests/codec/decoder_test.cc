@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using std::string_literals::operator""s;
+using std::string_view_literals::operator""sv;
 
 std::string Shown(const std::string& stream, const DecodeOptions& options = {}) {
   const auto document = Decode(AsBytes(stream), options);
@@ -199,7 +200,7 @@ TEST(Decoder, BuffersAreTakenInOrder) {
   Decoder decoder;
   Document document;
   const auto result =
-      decoder.Decode(AsBytes("](\x97\x98\x97\x98\x97"s).first(0), options, &document);
+      decoder.Decode(AsBytes("](\x97\x98\x97\x98\x97"sv).first(0), options, &document);
   EXPECT_FALSE(result.ok());
   const std::string stream = "](\x97\x97\x98\x97";
   EXPECT_THAT(Shown(stream + "e.", options), HasSubstr("only 2 were given"));
@@ -220,7 +221,7 @@ TEST(Decoder, ReadonlyViewsAreNewObjects) {
   const std::vector<Buffer> buffers = {Buffer::CopyOf(AsBytes("ab"))};
   DecodeOptions options;
   options.buffers = buffers;
-  const auto document = Decode(AsBytes("\x97\x94\x98\x94h\0h\1\x87."s), options);
+  const auto document = Decode(AsBytes("\x97\x94\x98\x94h\0h\1\x87."sv), options);
   ASSERT_TRUE(document.ok()) << document.status();
   const std::span<const Value> items = document->root().items();
   EXPECT_TRUE(document->buffer(items[0]).readonly());
@@ -262,7 +263,7 @@ TEST(Decoder, NamesMayStayThoseOfPython2) {
 }
 
 TEST(Decoder, SharingIsKeptThroughCallsAndStates) {
-  const auto document = Decode(AsBytes("]q\0cm\nf\nh\0\x85Rq\1}Vs\nh\1sbh\0\x86."s));
+  const auto document = Decode(AsBytes("]q\0cm\nf\nh\0\x85Rq\1}Vs\nh\1sbh\0\x86."sv));
   ASSERT_TRUE(document.ok()) << document.status();
   const Value object = document->root().items()[0];
   const Value list = document->root().items()[1];
@@ -308,7 +309,7 @@ TEST(Decoder, ADocumentIsUsedAgain) {
   }
   EXPECT_EQ(document.capacity(), capacity);
   EXPECT_EQ(Repr(document.root()), "[1, 2, 'x']");
-  EXPECT_FALSE(decoder.Decode(AsBytes("h\0."s), {}, &document).ok());  // the memo is new each time
+  EXPECT_FALSE(decoder.Decode(AsBytes("h\0."sv), {}, &document).ok());  // the memo is new each time
   EXPECT_TRUE(document.root().is_none());
 }
 

@@ -16,6 +16,7 @@ namespace pannier::codec {
 namespace {
 
 using std::string_literals::operator""s;
+using std::string_view_literals::operator""sv;
 
 #ifdef NDEBUG
 constexpr size_t kDeep = 1'000'000;
@@ -194,7 +195,7 @@ TEST(Limits, DepthOfScalarsAndCycles) {
   options.limits.depth = 1;
   EXPECT_TRUE(Decode(AsBytes("K\1."), options).ok());
   EXPECT_TRUE(Decode(AsBytes("](K\1K\2e."), options).ok());
-  EXPECT_TRUE(Decode(AsBytes("]\x94h\0a."s), options).ok());
+  EXPECT_TRUE(Decode(AsBytes("]\x94h\0a."sv), options).ok());
   EXPECT_FALSE(Decode(AsBytes("]]a."), options).ok());
 }
 

@@ -1,5 +1,6 @@
 #include "safe_stream.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <string_view>
@@ -7,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/array_dtype.h"
 #include "pannier/codec/decoder.h"
 #include "pannier/codec/document.h"
 #include "safe_dtype.h"
@@ -24,6 +26,7 @@ using codec::Value;
 //   i int   f float   s str   y bytes   l list   t tuple   d dict   z the tuple (0,)
 //   e bytes, or latin-1 text encoded, as protocols 0 to 2 write bytes
 //   o a dtype   b a buffer or bytes   g a name   a anything
+//   c the code of a dtype of numbers   n None   0 the number 0   p a tuple of natural numbers
 //   q text of a fraction, which must not have an exponent: Python would compute the power
 bool Fits(char letter, const Value& value) {
   switch (letter) {
@@ -53,6 +56,16 @@ bool Fits(char letter, const Value& value) {
       return value.is(Kind::kBuffer) || Fits('e', value);
     case 'g':
       return value.is(Kind::kGlobal);
+    case 'c':
+      return value.is(Kind::kStr) && codec::DType::FromCode(value.text()).has_value();
+    case 'n':
+      return value.is_none();
+    case '0':
+      return value.is(Kind::kInt) && value.int_value() == 0;
+    case 'p':
+      return value.is(Kind::kTuple) && std::ranges::all_of(value.items(), [](const Value& item) {
+               return item.is(Kind::kInt) && item.int_value() >= 0;
+             });
     case 'q':
       return value.is(Kind::kStr) && value.text().find_first_of("eE") == std::string_view::npos;
     default:
@@ -93,6 +106,8 @@ constexpr std::array kRules = {
     Rule{"fractions", "Fraction", "ii|q"},
     Rule{"uuid", "UUID", "", true},
     Rule{"numpy", "dtype", "saa", true},
+    // As the C++ codec writes arrays. The constructor believes in any offset, and in objects.
+    Rule{"numpy", "ndarray", "pcb|pcb0ns|pcb0p"},
     Rule{"numpy.core.multiarray", "_reconstruct", "gze", true},
     Rule{"numpy.core.multiarray", "scalar", "oa"},
     Rule{"numpy.core.numeric", "_frombuffer", "bots|botst"},

@@ -191,6 +191,10 @@ MISUSES = {
     "an encoding by name": Call(codecs.encode, "x", "punycode"),
     "text of bytes": Call(str, b"x", "idna"),
     "an array without end": Call(np.ndarray, (10**10,), "f8"),
+    "an array of objects from bytes": Call(np.ndarray, (1,), "O", bytearray(8)),
+    "an array before its buffer": Call(np.ndarray, (1,), "<f8", bytearray(8), -8),
+    "an array backwards": Call(np.ndarray, (2,), "<f8", bytearray(8), 0, (-8,)),
+    "an array of a structure": Call(np.ndarray, (1,), "i4,O", bytearray(12)),
     "an array without end, empty": Call(CORE.multiarray._reconstruct, np.ndarray, (10**10,), b"b"),
     "an array of another type": Call(CORE.multiarray._reconstruct, dict, (0,), b"b"),
     "a state for a Decimal": State(decimal.Decimal, ("1",), {"a": 1}),
@@ -235,6 +239,19 @@ def test_what_a_forged_dtype_would_do():
     """The tests above are about something: NumPy itself believes these."""
     wild = pickle.loads(pickle.dumps(struct({"a": (INT, 2**20)}), 5))
     assert wild.itemsize == 16 and wild.fields["a"][1] == 2**20
+
+
+def test_arrays_as_the_cpp_codec_writes_them():
+    from test_codec_arrays_from_cpp import vectors
+
+    arrays = 0
+    for name, _how, stream, buffers in vectors():
+        if ":" in name or name in ("permuted", "gaps", "readonly"):
+            array, expected = restricted(stream, buffers), pickle.loads(stream, buffers=buffers)
+            np.testing.assert_array_equal(array, expected)
+            assert array.strides == expected.strides
+            arrays += 1
+    assert arrays > 100
 
 
 def test_dtypes_of_dtypes_take_linear_time():

@@ -29,7 +29,8 @@ StatusOr<AnyArray> Lay(const Spelling& spelling, Buffer buffer) {
 StatusOr<Found> Find(const Value& value, const Place& place, std::string_view expected,
                      bool writable = false) {
   PANNIER_ASSIGN_OR_RETURN(const Spelling spelling, SpellingOf(value, place, expected));
-  auto bytes = BytesLikeOf(spelling.data, place.document());
+  auto bytes = spelling.own_copy ? OldBytesOf(spelling.data, place.document())
+                                 : BytesLikeOf(spelling.data, place.document());
   if (!bytes) {
     return place.Error(absl::StrCat("the array's contents are ", Describe(spelling.data)));
   }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/convert_number.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {

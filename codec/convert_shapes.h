@@ -34,25 +34,15 @@ struct BytesLike {
 };
 std::optional<BytesLike> BytesLikeOf(const Value& value, const Document& document);
 
+// The same for what is bytes by its nature, a date's fields or an array's elements: Python 2
+// wrote them as str, which is text here if it was decoded as Latin-1.
+std::optional<BytesLike> OldBytesOf(const Value& value, const Document& document);
+
 // The elements of a list, tuple or deque.
 std::optional<std::span<const Value>> SequenceItems(const Value& value);
 // The elements of a set or frozenset; some may be there twice.
 std::optional<std::span<const Value>> SetItems(const Value& value);
 // The entries of a dict, OrderedDict, defaultdict or Counter; of equal keys the last counts.
 std::optional<std::span<const DictEntry>> DictEntries(const Value& value);
-
-// A number, Python's or one of NumPy's scalars.
-struct Number {
-  enum class Kind : uint8_t { kBool, kInt, kUnsigned, kBigInt, kFloat, kComplex };
-  Kind kind = Kind::kInt;
-  int64_t int_value = 0;        // kInt; kBool: 0 or 1
-  uint64_t unsigned_value = 0;  // kUnsigned: beyond int64_t
-  long double real = 0;         // kFloat, kComplex
-  long double imaginary = 0;    // kComplex
-};
-std::optional<Number> NumberOf(const Value& value, const Document& document);
-
-// The nearest double of a BigInt; infinite if there is none. REQUIRES: value.is(kBigInt).
-double BigIntToDouble(const Value& value);
 
 }  // namespace pannier::codec

@@ -27,7 +27,7 @@ std::optional<Packed> PackedOf(const Value& value, std::string_view name, size_t
   const auto args = ArgumentsOf(value);
   if (!args || args->empty() || args->size() > 2) return std::nullopt;
   if (!value.callee().IsGlobal("datetime", name)) return std::nullopt;
-  auto bytes = BytesLikeOf((*args)[0], document);
+  auto bytes = OldBytesOf((*args)[0], document);
   if (!bytes || bytes->bytes.size() != size) return std::nullopt;
   return Packed{*std::move(bytes), args->subspan(1)};
 }

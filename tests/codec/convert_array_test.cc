@@ -128,6 +128,21 @@ TEST_F(ArrayValueTest, TheOrderOfAxesIsChecked) {
   }
 }
 
+// Python 2's str, decoded as Latin-1 by whoever asked for that; and a state of the oldest form.
+TEST_F(ArrayValueTest, ElementsAsText) {
+  const auto array = [&](const char* text) {
+    const Value value =
+        document_.NewReduce(document_.NewGlobal("numpy.core.multiarray", "_reconstruct"),
+                            {document_.NewGlobal("numpy", "ndarray"), Numbers({0}), Text("b")});
+    document_.AddState(value, document_.NewTuple({Numbers({2}), Text("|u1"), Value::Int(0),
+                                                  document_.NewStr(text)}));
+    return value;
+  };
+  EXPECT_THAT(View<uint8_t>(array("a\xc3\xbf")).flat(), ElementsAre('a', 0xff));
+  EXPECT_THAT(Error<ArrayView<uint8_t>>(array("a\xe2\x82\xac")), HasSubstr("contents are str"));
+  EXPECT_THAT(Error<ArrayView<uint8_t>>(array("a")), HasSubstr("needs 2 bytes"));
+}
+
 TEST_F(ArrayValueTest, MisalignedElementsAreCopied) {
   Buffer buffer = Buffer::OfHeap(17);
   for (size_t i = 0; i < 17; ++i) buffer.mutable_data()[i] = static_cast<std::byte>(i);

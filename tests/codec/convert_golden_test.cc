@@ -229,6 +229,27 @@ TEST(ConvertGoldenTest, ReadsWhatPythonWrites) {
   EXPECT_GT(count, 200u);
 }
 
+// By Python 2.7, protocol 2, whose str is bytes and text at once.
+TEST(ConvertGoldenTest, ReadsPython2) {
+  DecodeOptions latin1;
+  latin1.encoding = Str8Encoding::kLatin1;
+  const std::string datetime =
+      FromBase64("gAJjZGF0ZXRpbWUKZGF0ZXRpbWUKcQBVCgfoAh0XOzoPEgZxAYVxAlJxAy4=");
+  EXPECT_EQ(Loads<absl::CivilSecond>(AsBytes(datetime), {}, latin1).value(),
+            absl::CivilSecond(2024, 2, 29, 23, 59, 58));
+  const std::string deque =
+      FromBase64("gAJjY29sbGVjdGlvbnMKZGVxdWUKcQBdcQEoSwFLAksDZUsDhnECUnEDLg==");
+  EXPECT_EQ(Loads<std::vector<int>>(AsBytes(deque)).value(), (std::vector{1, 2, 3}));
+  const std::string dict = FromBase64("gAJ9cQBVAWFxAVgBAAAAeHECcy4=");
+  EXPECT_EQ((Loads<std::map<std::string, std::string>>(AsBytes(dict)).value()),
+            (std::map<std::string, std::string>{{"a", "x"}}));
+  const std::string set = FromBase64("gAJjX19idWlsdGluX18Kc2V0CnEAXXEBSwVhhXECUnEDLg==");
+  EXPECT_EQ(Loads<std::set<int>>(AsBytes(set)).value(), std::set<int>{5});
+  const std::string bytes =
+      FromBase64("gAJjX19idWlsdGluX18KYnl0ZWFycmF5CnEAWAMAAABhw79xAVUHbGF0aW4tMXEChnEDUnEELg==");
+  EXPECT_EQ(Loads<std::vector<std::byte>>(AsBytes(bytes)).value(), BytesOf("a\xff"));
+}
+
 // A minor version of Python pickled the members of an enum by name.
 TEST(ConvertEnumTest, MembersByName) {
   Document document;

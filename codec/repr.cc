@@ -8,7 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "pannier/codec/numerals.h"
-#include "pannier/codec/utf8.h"
+#include "pannier/codec/printable.h"
 #include "pannier/codec/value_access.h"
 
 namespace pannier::codec {
@@ -20,12 +20,6 @@ using internal::ObjectNode;
 using internal::PartNode;
 
 constexpr size_t kUnbounded = ~size_t{0};
-
-char QuoteFor(std::string_view text) {
-  return text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos
-             ? '"'
-             : '\'';
-}
 
 class Printer {
  public:
@@ -192,13 +186,16 @@ class Printer {
         out_ += internal::FormatFloat(value.float_value());
         return;
       case Kind::kStr:
-        return PrintStr(value.text());
+        return internal::AppendStrRepr(value.text(), most_, &out_);
       case Kind::kBytes:
-        return PrintBytes("b", value.text(), "");
+        return internal::AppendBytesRepr(value.text(), most_, &out_);
       case Kind::kByteArray:
-        return PrintBytes("bytearray(b", value.text(), ")");
+        return internal::AppendByteArrayRepr(value.text(), most_, &out_);
       case Kind::kStr8:
-        return PrintBytes("str8(b", value.text(), ")");
+        out_ += "str8(";
+        internal::AppendBytesRepr(value.text(), most_, &out_);
+        out_ += ')';
+        return;
       default:
         absl::StrAppend(&out_, "Buffer(", value.buffer_index(),
                         value.buffer_readonly_view() ? ", readonly)" : ")");
@@ -222,57 +219,6 @@ class Printer {
 
   // Bytes that may still be wanted; no text need be escaped further.
   size_t Room() const { return most_ - std::min(most_, out_.size()); }
-
-  void PrintStr(std::string_view text) {
-    const char quote = QuoteFor(text);
-    out_ += quote;
-    const bool valid = internal::ValidUtf8(text);
-    for (size_t at = 0; at < text.size() && out_.size() <= most_;) {
-      const size_t start = at;
-      const uint32_t c =
-          valid ? internal::NextCodePoint(text, &at) : static_cast<uint8_t>(text[at++]);
-      if (c < 0x7f) {
-        PrintAscii(static_cast<char>(c), quote);
-      } else if (!valid || c <= 0xa0 || c == 0xad) {
-        absl::StrAppend(&out_, "\\x", absl::Hex(c, absl::kZeroPad2));
-      } else if (c >= 0xd800 && c < 0xe000) {
-        absl::StrAppend(&out_, "\\u", absl::Hex(c, absl::kZeroPad4));
-      } else {
-        out_.append(text.substr(start, at - start));
-      }
-    }
-    out_ += quote;
-  }
-
-  void PrintBytes(std::string_view prefix, std::string_view bytes, std::string_view suffix) {
-    const char quote = QuoteFor(bytes);
-    out_.append(prefix).push_back(quote);
-    for (const char c : bytes) {
-      if (out_.size() > most_) break;
-      if (static_cast<uint8_t>(c) < 0x7f) {
-        PrintAscii(c, quote);
-      } else {
-        absl::StrAppend(&out_, "\\x", absl::Hex(static_cast<uint8_t>(c), absl::kZeroPad2));
-      }
-    }
-    out_.push_back(quote);
-    out_.append(suffix);
-  }
-
-  void PrintAscii(char c, char quote) {
-    if (c == '\n') {
-      out_ += "\\n";
-    } else if (c == '\r') {
-      out_ += "\\r";
-    } else if (c == '\t') {
-      out_ += "\\t";
-    } else if (c < 0x20) {
-      absl::StrAppend(&out_, "\\x", absl::Hex(static_cast<uint8_t>(c), absl::kZeroPad2));
-    } else {
-      if (c == quote || c == '\\') out_ += '\\';
-      out_ += c;
-    }
-  }
 
   const size_t most_;
   const size_t deepest_;

@@ -19,11 +19,20 @@ namespace {
 // The window that each side grants: docs/wire_format.md, "Credit".
 constexpr uint32_t kWindowMessages = 1024;
 constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
-// After the peer's end was seen, what it sent before arrives within this time of quiet.
-// Only the reading of sockets by ZeroMQ's thread stands in between.
-constexpr absl::Duration kQuiet = absl::Milliseconds(50);
+// After the way to the peer broke, what it sent before arrives within this time of quiet: it
+// is in this process already.
+constexpr absl::Duration kQuietWithoutWay = absl::Milliseconds(50);
+// After the link ended without a word, the peer is dead, and its way breaks as well; unless a
+// child that it forked has a copy.
+constexpr absl::Duration kQuietWithoutLink = absl::Milliseconds(500);
+// After the peer said on the link that it closes, its bye comes behind all that it sent.
+constexpr absl::Duration kQuietBeforeBye = absl::Seconds(10);
 // Close waits for nobody; this is how long its last frames may take on their way.
 constexpr absl::Duration kCloseLinger = absl::Seconds(5);
+// Who only sends serves after as many messages: it learns of ends, and of what the link says.
+constexpr uint64_t kServeEach = 64;
+// Turns of serving at the close, to find what the window lets a peer send.
+constexpr int kLastTurns = 4;
 
 bool QuarterGone(uint64_t taken, uint64_t reported, uint64_t window) {
   return taken - reported >= (window + 3) / 4;
@@ -83,7 +92,7 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   header.stream_size = body.size();
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame frame(pieces, {});
-  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) GoQuiet();
+  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) GoQuiet(kQuietWithoutWay);
 }
 
 // ---- Sending ------------------------------------------------------------------------
@@ -108,6 +117,7 @@ bool Channel::WindowHasRoom(uint64_t bytes) const {
 Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   if (pannier::Forked(hub_->epoch())) return Forked();
   Hub::Lock lock(hub_->mutex());
+  if (sent_.messages % kServeEach == kServeEach - 1) hub_->ServeOnce(lock);
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   const std::shared_ptr<Link> link = link_;
   lock.unlock();
@@ -132,15 +142,17 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   OutFrame frame = outbound.Compose(info_.version, number_);
 
   lock.lock();
-  const Status waited =
-      hub_->Wait(lock, deadline, [&] { return state_ != State::kOpen || WindowHasRoom(size); });
-  PANNIER_RETURN_IF_ERROR(CheckUsable());
-  if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
-  PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
+  do {
+    const Status waited =
+        hub_->Wait(lock, deadline, [&] { return state_ != State::kOpen || WindowHasRoom(size); });
+    PANNIER_RETURN_IF_ERROR(CheckUsable());
+    if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
+    PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
+  } while (!WindowHasRoom(size));  // another thread took it while this one waited to announce
   std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
               sizeof(sent_sequence_));
   if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
-    GoQuiet();
+    GoQuiet(kQuietWithoutWay);
     return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
   }
   ++sent_sequence_;
@@ -156,7 +168,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   for (;;) {
     const Status status = outbound.AnnounceSegments();
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      GoQuiet();
+      GoQuiet(kQuietWithoutLink);
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
@@ -191,6 +203,7 @@ bool Channel::TakeInbound(Inbound* inbound) {
   if (inbox_.empty()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
+  inbound->link = link_;
   ++taken_.messages;
   taken_.bytes += inbound->size;
   if (state_ == State::kOpen &&
@@ -204,13 +217,8 @@ bool Channel::TakeInbound(Inbound* inbound) {
 }
 
 StatusOr<Message> Channel::OpenInbound(Inbound inbound) {
-  std::shared_ptr<Link> link;
-  {
-    const Hub::Lock lock(hub_->mutex());
-    link = link_;
-  }
   ConnectionStats seen;
-  StatusOr<Message> message = OpenMessage(std::move(inbound), link.get(), options_.readonly, &seen);
+  StatusOr<Message> message = OpenMessage(std::move(inbound), options_.readonly, &seen);
   const Hub::Lock lock(hub_->mutex());
   stats_.messages_received += seen.messages_received;
   stats_.stream_bytes_received += seen.stream_bytes_received;
@@ -242,8 +250,9 @@ StatusOr<int> Channel::fd() {
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!epoll.valid() || !event.valid()) return SystemError(errno, "descriptor to wait on");
+  PANNIER_ASSIGN_OR_RETURN(const int hub_fd, hub_->Expose());
   // What arrives for the hub, and what was received for this channel by another thread.
-  for (const int source : {hub_->epoll_fd(), event.get()}) {
+  for (const int source : {hub_fd, event.get()}) {
     epoll_event interest{};
     interest.events = EPOLLIN;
     if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, source, &interest) != 0) {
@@ -273,13 +282,11 @@ void Channel::SignalFd() {
 void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (Over()) {
     // Leases in a frame that nobody will receive go home if they still can.
-    if (frame.ok() && link_ != nullptr) {
-      Inbound{*std::move(frame), std::move(raw), 0}.HandBack(link_.get());
-    }
+    if (frame.ok()) Inbound{link_, *std::move(frame), std::move(raw), 0}.HandBack();
     return;
   }
   if (!frame.ok()) return End(frame.status());
-  if (!quiet_.never()) quiet_ = Deadline::After(kQuiet);
+  if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   switch (static_cast<wire::FrameType>(frame->header.type)) {
     case wire::FrameType::kMessage:
       return OnMessage(std::move(raw), *std::move(frame));
@@ -323,7 +330,21 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
   ++received_sequence_;
   uint64_t size = raw.head.size();
   for (const Buffer& part : raw.parts) size += part.size();
-  inbox_.push_back({std::move(frame), std::move(raw), size});
+  received_bytes_ += size;
+  // What the peer may send before it hears of more room is what it was told of last.
+  const uint64_t messages_out = received_sequence_ - reported_.messages;
+  const uint64_t bytes_out = received_bytes_ - reported_.bytes;
+  if (messages_out > kWindowMessages || (messages_out > 1 && bytes_out > kWindowBytes)) {
+    return End(MakeError(ErrorKind::kCorruptMessage,
+                         absl::StrCat("message ", frame.header.sequence, " of ", size,
+                                      " bytes does not fit into the window")));
+  }
+  if (size > options_.max_message_bytes) {
+    return End(MakeError(ErrorKind::kCorruptMessage,
+                         absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
+                                      options_.max_message_bytes, " were to come")));
+  }
+  inbox_.push_back({nullptr, std::move(frame), std::move(raw), size});
   SignalFd();
   hub_->OnReady(*this);
 }
@@ -334,19 +355,24 @@ void Channel::OnLinkEvent() {
   if (*alive) return;
   hub_->Unwatch(std::exchange(link_watch_, 0));
   link_->PeerIsGone();
-  GoQuiet();
+  GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
+  Probe();
 }
 
-void Channel::OnDisconnect() { GoQuiet(); }
+void Channel::OnDisconnect() { GoQuiet(kQuietWithoutWay); }
 
 void Channel::Probe() {
-  if (state_ == State::kOpen) SendControl(wire::FrameType::kPing, "");
+  const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
+  if (!Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
 }
 
-void Channel::GoQuiet() {
-  if (state_ != State::kOpen) return;
+void Channel::GoQuiet(absl::Duration quiet) {
+  if (state_ != State::kOpen && state_ != State::kEnding) return;
+  if (quiet >= quiet_time_) return;
   state_ = State::kEnding;
-  quiet_ = Deadline::After(kQuiet);
+  quiet_time_ = quiet;
+  quiet_ = Deadline::After(quiet);
+  hub_->StateChanged();  // who sends must not go on, and who sleeps has a timer to heed
 }
 
 Deadline Channel::OnTimer() {
@@ -395,10 +421,12 @@ void Channel::Close() {
   {
     Hub::Lock lock(hub_->mutex());
     if (state_ == State::kClosed) return;
-    hub_->ServeOnce(lock);  // what is here already hands its leases back below
+    // What is here already hands its leases back below.
+    for (int i = 0; i < kLastTurns && hub_->ServeOnce(lock); ++i) continue;
     if (state_ == State::kClosed) return;
     absl::Duration linger = absl::ZeroDuration();
     if (state_ == State::kOpen) {
+      if (link_ != nullptr) link_->AnnounceClose();
       SendControl(wire::FrameType::kBye, wire::Serialize(wire::Reason{}));
       linger = kCloseLinger;
     }
@@ -411,15 +439,22 @@ void Channel::Close() {
     hub_->OnClosed(*this, linger);
     hub_->StateChanged();
   }
-  for (const Inbound& inbound : inbox) inbound.HandBack(link.get());
+  for (Inbound& inbound : inbox) {
+    inbound.link = link;
+    inbound.HandBack();
+  }
 }
 
+// A forked child has one thread, and perhaps a copy of the mutex that another held.
+
 bool Channel::closed() const {
+  if (pannier::Forked(hub_->epoch())) return state_ == State::kClosed;
   const Hub::Lock lock(hub_->mutex());
   return state_ == State::kClosed;
 }
 
 ConnectionStats Channel::Stats() const {
+  if (pannier::Forked(hub_->epoch())) return stats_;
   const Hub::Lock lock(hub_->mutex());
   return stats_;
 }

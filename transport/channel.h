@@ -5,8 +5,9 @@
 //                  \________\__________\____> closed (by this side, at any time)
 //
 // greeting: the handshake is under way. ending: the peer's end was seen on the link or
-// below the socket, and what it sent before is still coming in. ended: nothing comes any
-// more; what was received may still be taken, then calls fail with status().
+// below the socket, and what it sent before is still coming in: until its bye, or until
+// nothing came for a time. ended: nothing comes any more; what was received may still be
+// taken, then calls fail with status().
 //
 // Members named OnX, and all under "hub's lock", need the hub's mutex held.
 #pragma once
@@ -69,8 +70,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
 
   // Hub's lock: frames and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
-  void OnDisconnect();  // the way below the socket is gone, or may be: see Probe
-  void Probe();         // asks ZeroMQ whether the peer can be reached
+  void OnDisconnect();  // the way below the socket is gone
+  void Probe();         // asks ZeroMQ whether that is so, unless the link would tell
   Deadline OnTimer();   // ends an ending channel that has gone quiet
   // Takes the next message off the inbox; nothing if there is none.
   bool TakeInbound(Inbound* inbound);
@@ -98,8 +99,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
   void OnMessage(RawFrame raw, wire::Frame frame);
   void OnLinkEvent();
-  void GoQuiet();
-  void DropLink();
+  // From now on the channel is ending, if nothing comes for so long.
+  void GoQuiet(absl::Duration quiet);
   void SignalFd();
   Status Annotated(const Status& status, const char* what) const;
 
@@ -118,7 +119,9 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   uint64_t link_watch_ = 0;
   std::deque<Inbound> inbox_;
   Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
+  absl::Duration quiet_time_ = absl::InfiniteDuration();
   uint64_t sent_sequence_ = 0, received_sequence_ = 0;
+  uint64_t received_bytes_ = 0;
   wire::Credit sent_, granted_back_;  // frames out; of these, taken by the peer
   wire::Credit taken_, reported_;     // frames taken here; of these, reported
   ConnectionStats stats_;

@@ -161,7 +161,7 @@ void ConnectingHub::OnFrame(RawFrame raw) {
   if (!frame.ok()) {
     refusal_ = frame.status();
   } else if (frame->header.Is(wire::FrameType::kWelcome)) {
-    if (welcome_.has_value()) return;
+    if (welcome_.has_value() || !greeted_) return;  // late: who said it is gone
     StatusOr<wire::Welcome> welcome = wire::ParseWelcome(frame->stream);
     if (welcome.ok()) {
       welcome_ = *std::move(welcome);
@@ -180,7 +180,11 @@ void ConnectingHub::OnFrame(RawFrame raw) {
 }
 
 void ConnectingHub::OnDisconnect() {
-  if (channel_ != nullptr) channel_->OnDisconnect();
+  if (channel_ != nullptr) return channel_->OnDisconnect();
+  // Whoever listens now has not heard of us, or has to hear again.
+  welcome_.reset();
+  greeted_ = false;
+  next_hello_ = Deadline::Now();
 }
 
 Deadline ConnectingHub::OnTimer() {
@@ -209,6 +213,7 @@ void ConnectingHub::SendHello() {
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame out(pieces, {});
   Send(routing_, out);
+  greeted_ = true;
 }
 
 void ConnectingHub::OnClosed(Channel&, absl::Duration linger) {

@@ -41,6 +41,7 @@ class ConnectingHub final : public ChannelOwner {
 
   // Guarded by the hub's mutex. welcome_ never changes once it is there.
   Deadline next_hello_ = Deadline::Now();
+  bool greeted_ = false;  // a hello was sent on the connection that stands below now
   std::optional<wire::Welcome> welcome_;
   Status refusal_;
   std::vector<RawFrame> early_;  // frames between welcome and the channel's opening

@@ -147,6 +147,7 @@ class Listener {
     Message message;                         // kMessage
     Status status;                           // kLost, kEnded: why
   };
+  // Errors: DeadlineExceeded, Closed (and no connection is left), Interrupted, Forked.
   virtual StatusOr<Event> Next(Deadline deadline) = 0;
   // Makes a Next or Accept that waits return Interrupted, once. Any thread; also from a
   // signal handler.

@@ -2,10 +2,13 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "pannier/base/process_epoch.h"
@@ -18,7 +21,7 @@ constexpr int kSliceMillis = 100;
 // Frames received before the watches get their turn.
 constexpr int kFramesPerTurn = 256;
 
-enum FixedWatch : uint64_t { kZmq = 0, kMonitor = 1, kWake = 2, kFirstFree = 3 };
+enum FixedWatch : uint64_t { kZmq, kMonitor, kWake, kTimer, kFirstFree };
 
 Status AddToEpoll(int epoll, int fd, uint64_t number) {
   epoll_event event{};
@@ -58,11 +61,13 @@ Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) 
   const Status status = WaitTurns(lock, deadline, done);
   // Whoever leaves, with the duty or called to it, passes it on.
   if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
+  Rest();
   return status;
 }
 
 Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
   bool served = false;
+  Deadline ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
   for (;;) {
     if (done()) return absl::OkStatus();
     if (served && deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "");
@@ -79,8 +84,12 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
       NotifyWaiters();
     }
     served = true;
-    if (ask && interrupted_ && !done() && Interrupted(lock)) {
-      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+    // Events of others come so fast, perhaps, that no slice ever passes.
+    if (interrupted_ && (ask || ask_by.Passed()) && !done()) {
+      ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
+      if (Interrupted(lock)) {
+        return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+      }
     }
   }
 }
@@ -92,8 +101,8 @@ bool Hub::Interrupted(Lock& lock) {
   return interrupted;
 }
 
-void Hub::ServeOnce(Lock& lock) {
-  if (on_duty_ || IsShutdown()) return;
+bool Hub::ServeOnce(Lock& lock) {
+  if (on_duty_ || IsShutdown()) return false;
   on_duty_ = true;
   ReceiveFrames();
   OnTimer();
@@ -102,6 +111,39 @@ void Hub::ServeOnce(Lock& lock) {
   NotifyWaiters();
   // A thread that came to wait meanwhile found the duty taken.
   if (!waiters_.empty()) waiters_.front()->wake.notify_one();
+  Rest();
+  return socket_ != nullptr && socket_->Readable();
+}
+
+void Hub::Rest() {
+  if (!timer_.valid() || on_duty_ || socket_ == nullptr) return;
+  ArmTimer(OnTimer());
+  // ZeroMQ raises no event for what it told of before.
+  if (socket_->Readable()) Wake();
+}
+
+void Hub::ArmTimer(Deadline when) {
+  if (when.when() == timer_due_.when()) return;
+  timer_due_ = when;
+  itimerspec spec{};  // zero: never
+  if (!when.never()) {
+    // The steady clock is CLOCK_MONOTONIC. A time of zero would disarm.
+    const auto nanos = std::max<int64_t>(
+        1, std::chrono::duration_cast<std::chrono::nanoseconds>(when.when().time_since_epoch())
+               .count());
+    spec.it_value = {nanos / 1'000'000'000, nanos % 1'000'000'000};
+  }
+  timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &spec, nullptr);
+}
+
+StatusOr<int> Hub::Expose() {
+  if (timer_.valid()) return epoll_.get();
+  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer.valid()) return SystemError(errno, "timerfd_create");
+  PANNIER_RETURN_IF_ERROR(AddToEpoll(epoll_.get(), timer.get(), kTimer));
+  timer_ = std::move(timer);
+  Rest();
+  return epoll_.get();
 }
 
 void Hub::ReceiveFrames() {
@@ -131,6 +173,8 @@ bool Hub::Sleep(Lock& lock, Deadline until) {
     if (number == kWake) {
       uint64_t ignored;
       (void)!read(wake_.get(), &ignored, sizeof(ignored));
+    } else if (number == kTimer) {
+      ArmTimer(Deadline::Never());
     } else if (const auto watch = watches_.find(number); watch != watches_.end()) {
       const std::function<void()> on_event = watch->second.second;  // it may unwatch itself
       on_event();
@@ -162,15 +206,15 @@ void Hub::NotifyWaiters() {
 ZmqSocket::Sent Hub::Send(const RoutingId& to, OutFrame& frame) {
   if (socket_ == nullptr) return ZmqSocket::Sent::kUnreachable;
   const ZmqSocket::Sent sent = socket_->Send(to, frame);
-  // Sending may have swallowed the event that the sleeper waits for.
-  if (sleeping_ && socket_->Readable()) Wake();
+  // Sending may have swallowed the event that the sleeper, or who polls, waits for.
+  const bool wanted = sleeping_ || (timer_.valid() && !on_duty_);
+  if (wanted && socket_->Readable()) Wake();
   return sent;
 }
 
 uint64_t Hub::Watch(int fd, std::function<void()> on_event) {
   const uint64_t number = next_watch_++;
-  // Fails only without kernel memory; the fd's events are then found by the next look.
-  if (!AddToEpoll(epoll_.get(), fd, number).ok()) return number;
+  if (!AddToEpoll(epoll_.get(), fd, number).ok()) return 0;
   watches_.emplace(number, std::pair(fd, std::move(on_event)));
   return number;
 }

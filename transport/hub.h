@@ -41,14 +41,15 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // caller says of what), Interrupted, kSystem.
   Status Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
 
-  // Serves what is there already, unless another thread has the duty.
-  void ServeOnce(Lock& lock);
+  // Serves what is there already, unless another thread has the duty. True if there is more.
+  bool ServeOnce(Lock& lock);
 
   // Sends one frame. Full cannot happen: ZeroMQ's limits are off.
   ZmqSocket::Sent Send(const RoutingId& to, OutFrame& frame);
 
   // Calls `on_event`, on the thread that has the duty, when `fd` is readable or hung up.
-  // Returns a number for Unwatch, which must come before `fd` is closed.
+  // Returns a number for Unwatch, which must come before `fd` is closed; 0 if the kernel
+  // has no memory for it.
   uint64_t Watch(int fd, std::function<void()> on_event);
   void Unwatch(uint64_t number);
 
@@ -62,7 +63,10 @@ class Hub : public std::enable_shared_from_this<Hub> {
   bool IsShutdown() const { return socket_ == nullptr; }
   void StopListening();
 
-  int epoll_fd() const { return epoll_.get(); }
+  // A descriptor for others to poll: readable whenever a call of Wait would find something
+  // to do, also by time. From now on the hub takes the trouble to make it so. The hub's.
+  // Errors: kSystem.
+  StatusOr<int> Expose();
   uint32_t epoch() const { return epoch_; }
 
  protected:
@@ -89,13 +93,18 @@ class Hub : public std::enable_shared_from_this<Hub> {
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void NotifyWaiters();
   bool Interrupted(Lock& lock);
+  // Nobody has the duty now: what there is to do must show in the exposed descriptor.
+  void Rest();
+  void ArmTimer(Deadline when);
 
   const std::function<bool()> interrupted_;
   const uint32_t epoch_;
   std::mutex mutex_;
   std::unique_ptr<ZmqSocket> socket_;
   UniqueFd epoll_;
-  UniqueFd wake_;          // eventfd
+  UniqueFd wake_;   // eventfd
+  UniqueFd timer_;  // timerfd, once exposed
+  Deadline timer_due_ = Deadline::Never();
   bool on_duty_ = false;   // a thread has the duty
   bool sleeping_ = false;  // and sleeps in epoll
   uint64_t next_watch_;

@@ -35,9 +35,10 @@ Buffer View(const Buffer& buffer, bool readonly) { return readonly ? buffer.AsRe
 
 }  // namespace
 
-void Inbound::HandBack(Link* link) const { HandBackFrom(frame, 0, link); }
+void Inbound::HandBack() const { HandBackFrom(frame, 0, link.get()); }
 
-StatusOr<Message> OpenMessage(Inbound inbound, Link* link, bool readonly, ConnectionStats* stats) {
+StatusOr<Message> OpenMessage(Inbound inbound, bool readonly, ConnectionStats* stats) {
+  Link* const link = inbound.link.get();
   const wire::Frame& frame = inbound.frame;
   const Buffer& head = inbound.raw.head;
   const auto slice = [&head](ByteSpan span) {

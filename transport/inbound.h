@@ -2,6 +2,9 @@
 // of it.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+
 #include "pannier/base/status.h"
 #include "pannier/transport/connection.h"
 #include "pannier/transport/link.h"
@@ -11,18 +14,19 @@
 namespace pannier {
 
 struct Inbound {
-  wire::Frame frame;  // borrows from raw.head
+  std::shared_ptr<Link> link;  // the leases' link, so that a close meanwhile costs nothing
+  wire::Frame frame;           // borrows from raw.head
   RawFrame raw;
   uint64_t size = 0;  // bytes of the frame, for the window
 
   // Hands back every lease that the frame names, unopened.
-  void HandBack(Link* link) const;
+  void HandBack() const;
 };
 
-// Makes the message: opens leases on `link` (null: a lease is CorruptMessage), copies
+// Makes the message: opens leases on the link (null: a lease is CorruptMessage), copies
 // what travelled inline to aligned memory, takes parts as they are. On an error, whatever
 // the frame leased is handed back, or the connection must be ended (CorruptMessage). May
 // map memory: call it without a lock.
-StatusOr<Message> OpenMessage(Inbound inbound, Link* link, bool readonly, ConnectionStats* stats);
+StatusOr<Message> OpenMessage(Inbound inbound, bool readonly, ConnectionStats* stats);
 
 }  // namespace pannier

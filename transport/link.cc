@@ -10,7 +10,23 @@ namespace pannier {
 namespace {
 
 constexpr uint32_t kLinkMagic = 0x4C4E4E50;  // "PNNL"
-enum class PacketType : uint8_t { kToken = 1, kAccepted = 2, kSegment = 3 };
+
+}  // namespace
+
+enum class Link::PacketType : uint8_t {
+  kToken = 1,
+  kAccepted = 2,
+  kSegment = 3,
+  kClosing = 4,
+  kGone = 5,
+  kAgain = 6,
+};
+
+namespace {
+
+using PacketType = Link::PacketType;
+// A peer that keeps sending must not keep the caller.
+constexpr int kPacketsPerTurn = 1024;
 
 Status Corrupt(const std::string& what) {
   return MakeError(ErrorKind::kCorruptMessage, absl::StrCat("link packet: ", what));
@@ -29,7 +45,7 @@ StatusOr<PacketType> ReadType(ByteReader& reader) {
   const uint32_t magic = reader.Read<uint32_t>();
   const uint8_t type = reader.Read<uint8_t>();
   if (!reader.ok() || magic != kLinkMagic) return Corrupt("magic");
-  if (type < 1 || type > 3) return Corrupt(absl::StrCat("unknown type ", type));
+  if (type < 1 || type > 6) return Corrupt(absl::StrCat("unknown type ", type));
   return static_cast<PacketType>(type);
 }
 
@@ -74,10 +90,13 @@ StatusOr<std::unique_ptr<Link>> Link::Create(std::string peer, std::shared_ptr<L
                                              std::shared_ptr<Pool> pool,
                                              std::unique_ptr<LeaseRow> row, const UniqueFd& ring) {
   PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<Import> import, Import::Create(peer, ring.get()));
-  import->KeepAlive(socket);
-  return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
-                                        std::move(row), std::move(import)));
-}
+  // Its end is the end of what we hold of the peer's, though our row may keep the socket open.
+  import->KeepAlive(
+      std::shared_ptr<void>(socket.get(), [socket](void*) { socket->EndSending();
+}));
+return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
+                                      std::move(row), std::move(import)));
+}  // namespace pannier
 
 Link::Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
            std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import)
@@ -95,6 +114,7 @@ Link::~Link() {
 Status Link::Announce(const LeaseDescriptor& lease) {
   const std::lock_guard lock(mutex_);
   if (announced_.contains(lease.segment)) return absl::OkStatus();
+  PANNIER_RETURN_IF_ERROR(ForgetGoneSegments());
   PANNIER_ASSIGN_OR_RETURN(const SegmentHandle segment, pool_->Segment(lease.segment));
   std::string fields;
   ByteWriter writer(&fields);
@@ -106,13 +126,41 @@ Status Link::Announce(const LeaseDescriptor& lease) {
   return absl::OkStatus();
 }
 
+// A segment goes when no lease of it is out, so nothing under way names it.
+Status Link::ForgetGoneSegments() {
+  for (auto id = announced_.begin(); id != announced_.end();) {
+    if (!pool_->Segment(*id).ok()) {
+      PANNIER_RETURN_IF_ERROR(SendNumber(PacketType::kGone, *id));
+      id = announced_.erase(id);
+    } else {
+      ++id;
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status Link::SendNumber(PacketType type, uint32_t id) {
+  return socket_->Send(AsBytes(PacketOf(type, std::as_bytes(std::span(&id, 1)))), -1);
+}
+
+void Link::AnnounceClose() { (void)socket_->Send(AsBytes(PacketOf(PacketType::kClosing)), -1); }
+
+bool Link::PeerCloses() {
+  const std::lock_guard lock(mutex_);
+  return peer_closes_;
+}
+
 StatusOr<Buffer> Link::Open(const LeaseDescriptor& lease, bool writable) {
   if (!import_->HasSegment(lease.segment)) {
     PANNIER_RETURN_IF_ERROR(ReceivePackets().status());
     const std::lock_guard lock(mutex_);
-    if (!import_->HasSegment(lease.segment) && !lost_segment_.ok()) {
+    if (lost_.contains(lease.segment)) {
       import_->HandBack(lease);
-      return lost_segment_;
+      AskAgain(lease.segment);
+      return SystemError(
+          EMFILE,
+          absl::StrCat("segment ", lease.segment, " of ", peer_,
+                       ": this process had no descriptor free for it; raise RLIMIT_NOFILE"));
     }
   }
   return import_->Open(lease, writable);
@@ -120,29 +168,52 @@ StatusOr<Buffer> Link::Open(const LeaseDescriptor& lease, bool writable) {
 
 StatusOr<bool> Link::ReceivePackets() {
   const std::lock_guard lock(mutex_);
-  for (;;) {
+  for (int i = 0; i < kPacketsPerTurn; ++i) {
     PANNIER_ASSIGN_OR_RETURN(LinkSocket::Packet packet, socket_->Receive());
     if (packet.ended) return false;
     if (packet.bytes.empty()) return true;
     PANNIER_RETURN_IF_ERROR(HandlePacket(std::move(packet)));
   }
+  return true;
 }
 
 Status Link::HandlePacket(LinkSocket::Packet packet) {
   ByteReader reader(AsBytes(packet.bytes));
   PANNIER_ASSIGN_OR_RETURN(const PacketType type, ReadType(reader));
-  if (type != PacketType::kSegment) return Corrupt("a greeting after the handshake");
-  const uint32_t id = reader.Read<uint32_t>();
-  const uint64_t size = reader.Read<uint64_t>();
-  if (!reader.ok()) return Corrupt("segment announcement too short");
-  if (packet.fd_was_lost || !packet.fd.valid()) {
-    lost_segment_ = SystemError(
-        EMFILE, absl::StrCat("segment ", id, " of ", peer_,
-                             ": this process had no descriptor free when it was announced; raise "
-                             "RLIMIT_NOFILE and connect again"));
+  if (type == PacketType::kClosing) {
+    peer_closes_ = true;
     return absl::OkStatus();
   }
-  return import_->AddSegment(id, packet.fd.Release(), size);
+  const uint32_t id = reader.Read<uint32_t>();
+  const uint64_t size = type == PacketType::kSegment ? reader.Read<uint64_t>() : 0;
+  if (!reader.ok()) return Corrupt("too short");
+  switch (type) {
+    case PacketType::kSegment:
+      return HandleSegment(id, size, std::move(packet.fd));
+    case PacketType::kGone:
+      return lost_.erase(id) > 0 ? absl::OkStatus() : import_->RemoveSegment(id);
+    case PacketType::kAgain:
+      announced_.erase(id);
+      return absl::OkStatus();
+    default:
+      return Corrupt("a greeting after the handshake");
+  }
+}
+
+Status Link::HandleSegment(uint32_t id, uint64_t size, UniqueFd fd) {
+  if (!fd.valid()) {
+    lost_[id] = false;
+    AskAgain(id);
+    return absl::OkStatus();
+  }
+  lost_.erase(id);
+  return import_->AddSegment(id, fd.Release(), size);
+}
+
+// Once for each loss, so that no announcement comes twice.
+void Link::AskAgain(uint32_t id) {
+  bool& asked = lost_[id];
+  asked = asked || SendNumber(PacketType::kAgain, id).ok();
 }
 
 }  // namespace pannier

@@ -3,9 +3,12 @@
 // segments are announced and whose end is the peer's end.
 //
 // Thread-safe. The row is outlived by nothing but the pool's adoption of it; the import
-// lives on in the buffers made of it, and keeps the socket open while they live.
+// lives on in the buffers made of it, and its end is told to the peer over the socket, which
+// an adopted row may still keep open to learn of the peer's.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -21,6 +24,8 @@ namespace pannier {
 
 class Link {
  public:
+  enum class PacketType : uint8_t;
+
   // The packets before the link stands. The connecting side sends its token with the ring
   // of its row, the listening side answers with its own ring.
   static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd);
@@ -48,17 +53,25 @@ class Link {
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 
-  // Tells the peer of the segment that `lease` names, unless it was told before. To be
-  // called before the frame is sent. Errors: kSystem (EAGAIN: the peer does not read).
+  // Tells the peer of the segment that `lease` names, unless it was told before, and of
+  // segments that are no more. To be called before the frame is sent. Errors: kSystem
+  // (EAGAIN: the peer does not read).
   Status Announce(const LeaseDescriptor& lease);
+  // Tells the peer that the connection ends in good order and its bye is on the way. If that
+  // fails the peer waits for the bye less long.
+  void AnnounceClose();
 
   // Opens a lease of the peer's; takes announcements in first if its segment is not
-  // known yet. Errors: those of Import::Open.
+  // known yet. Errors: those of Import::Open; kSystem with EMFILE (no descriptor was free
+  // for its segment: the lease is handed back, and the peer asked to announce it again).
   StatusOr<Buffer> Open(const LeaseDescriptor& lease, bool writable);
 
   // Takes in the packets that wait. False when the peer closed the socket. Errors:
   // CorruptMessage.
   StatusOr<bool> ReceivePackets();
+
+  // The peer said that it closes in good order.
+  bool PeerCloses();
 
   LeaseRow& row() { return *row_; }
   Import& import() { return *import_; }
@@ -69,7 +82,12 @@ class Link {
  private:
   Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
        std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import);
+  // With mutex_ held.
   Status HandlePacket(LinkSocket::Packet packet);
+  Status HandleSegment(uint32_t id, uint64_t size, UniqueFd fd);
+  Status SendNumber(PacketType type, uint32_t id);
+  Status ForgetGoneSegments();
+  void AskAgain(uint32_t id);
 
   const std::string peer_;
   const std::shared_ptr<LinkSocket> socket_;
@@ -77,8 +95,10 @@ class Link {
   std::unique_ptr<LeaseRow> row_;
   const std::shared_ptr<Import> import_;
   std::mutex mutex_;
-  std::set<uint32_t> announced_;  // guarded by mutex_
-  Status lost_segment_;           // guarded by mutex_: why a segment could not be taken in
+  // Guarded by mutex_.
+  std::set<uint32_t> announced_;
+  std::map<uint32_t, bool> lost_;  // segments that came without descriptor; asked for again?
+  bool peer_closes_ = false;
 };
 
 }  // namespace pannier

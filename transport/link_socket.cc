@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -149,9 +150,11 @@ StatusOr<LinkSocket::Packet> LinkSocket::Receive() {
   message.msg_control = control;
   message.msg_controllen = sizeof(control);
   ssize_t received;
+  bool reset = false;  // told once, if the peer left something unread, before what it sent
   do {
     received = recvmsg(fd_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (received < 0 && errno == EINTR);
+  } while (received < 0 &&
+           (errno == EINTR || (errno == ECONNRESET && !std::exchange(reset, true))));
   Packet packet;
   if (received < 0) {
     if (errno == EAGAIN) return packet;
@@ -174,6 +177,8 @@ StatusOr<LinkSocket::Packet> LinkSocket::Receive() {
   packet.bytes.assign(bytes, static_cast<size_t>(received));
   return packet;
 }
+
+void LinkSocket::EndSending() { shutdown(fd_, SHUT_WR); }
 
 bool LinkSocket::Alive() const {
   pollfd poll_fd{fd_, POLLRDHUP, 0};

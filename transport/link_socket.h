@@ -56,7 +56,10 @@ class LinkSocket {
   };
   StatusOr<Packet> Receive();
 
-  // False once the peer closed its end. Any thread; one system call.
+  // Tells the peer that this is the end, as closing does; the peer's own is still noticed.
+  void EndSending();
+
+  // False once the peer closed its end, or ended sending. Any thread; one system call.
   bool Alive() const;
   int fd() const { return fd_; }
 

@@ -73,7 +73,8 @@ StatusOr<Listener::Event> ListenerImpl::Next(Deadline deadline) {
   {
     Hub::Lock lock(hub_->mutex());
     const Status waited = hub_->Wait(lock, deadline, [this] {
-      return woken_.load(std::memory_order_relaxed) || hub_->HasAccepted() || hub_->HasReady();
+      return woken_.load(std::memory_order_relaxed) || hub_->HasAccepted() || hub_->HasReady() ||
+             hub_->IsShutdown();
     });
     if (woken_.exchange(false)) {
       return MakeError(ErrorKind::kInterrupted, absl::StrCat("serving ", endpoint(), ": woken"));
@@ -85,6 +86,7 @@ StatusOr<Listener::Event> ListenerImpl::Next(Deadline deadline) {
       event.connection = std::move(channel);
       return event;
     }
+    if (!hub_->HasReady() && hub_->IsShutdown()) return Closed();
     if (!hub_->HasReady()) return Annotate(waited, absl::StrCat("serving ", endpoint()));
     channel = hub_->TakeReady();
     if (!channel->TakeInbound(&inbound)) {  // queued for its end, then

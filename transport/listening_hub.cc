@@ -1,10 +1,12 @@
 #include "pannier/transport/listening_hub.h"
 
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +17,11 @@ namespace {
 
 // Peers that may be half-way through the handshake, and link sockets without a token.
 constexpr size_t kMaxGreetings = 1024;
+// Connections that the program has not accepted yet.
+constexpr size_t kMaxAccepted = 1024;
 constexpr size_t kMaxPendingLinks = 256;
+// How long links wait at the door when even the spare descriptor is gone.
+constexpr absl::Duration kDoorClosed = absl::Milliseconds(100);
 
 // Endpoints of this process: a connect in the same thread serves its listener meanwhile.
 std::mutex g_mutex;
@@ -50,6 +56,7 @@ ListeningHub::ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOpt
     : ChannelOwner(std::move(socket), options.interrupted), options_(options) {}
 
 ListeningHub::~ListeningHub() {
+  if (Forked(epoch())) return;  // the mutex may be held by a thread that is not here
   const std::lock_guard lock(g_mutex);
   const auto bound = Bound().find(endpoint_);
   if (bound != Bound().end() && bound->second.expired()) Bound().erase(bound);
@@ -86,7 +93,8 @@ void ListeningHub::OnFrame(RawFrame raw) {
   if (channel == channels_.end() ||
       (frame.ok() && frame->header.connection != channel->second->number())) {
     // Of an earlier life of the endpoint, or of a connection closed meanwhile.
-    if (frame.ok() && frame->header.Is(wire::FrameType::kMessage) && channel == channels_.end()) {
+    // Its peer may wait for something to come: it must know.
+    if (frame.ok() && !frame->header.Is(wire::FrameType::kBye) && channel == channels_.end()) {
       const wire::Reason reason{ErrorKind::kConnectionLost, "the connection is not known here"};
       SendTo(raw.from, frame->header.connection, wire::FrameType::kBye, wire::Serialize(reason));
     }
@@ -112,8 +120,11 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   if (!hello.ok()) return Refuse(raw.from, number, hello.status());
   const StatusOr<uint16_t> version = wire::AgreeOnVersion(*hello);
   if (!version.ok()) return Refuse(raw.from, number, version.status());
-  if (greetings_.size() >= kMaxGreetings) {
-    return Refuse(raw.from, number, MakeError(ErrorKind::kLimit, "too many handshakes under way"));
+  if (greetings_.size() >= kMaxGreetings || accepted_.size() >= kMaxAccepted) {
+    return Refuse(raw.from, number,
+                  MakeError(ErrorKind::kLimit,
+                            absl::StrCat(greetings_.size(), " handshakes are under way and ",
+                                         accepted_.size(), " connections wait to be accepted")));
   }
   Greeting greeting;
   greeting.number = number;
@@ -178,14 +189,36 @@ void ListeningHub::Refuse(const RoutingId& to, uint64_t number, const Status& st
 
 Status ListeningHub::ListenForLinks() {
   PANNIER_ASSIGN_OR_RETURN(link_listener_, LinkSocket::Listen(&link_name_));
-  link_listener_watch_ = Watch(link_listener_.get(), [this] { AcceptLinks(); });
+  OpenLinkDoor();
   return absl::OkStatus();
+}
+
+void ListeningHub::OpenLinkDoor() {
+  if (!spare_.valid()) spare_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  link_listener_watch_ = Watch(link_listener_.get(), [this] { AcceptLinks(); });
+  link_door_opens_ = Deadline::Never();
+}
+
+// Accepts the next link with the spare descriptor and closes it: its peer goes on without.
+bool ListeningHub::TurnAwayLink() {
+  if (!std::exchange(spare_, UniqueFd()).valid()) return false;
+  const bool turned_away = LinkSocket::Accept(link_listener_.get()).valid();
+  spare_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  return turned_away;
 }
 
 void ListeningHub::AcceptLinks() {
   for (;;) {
     UniqueFd fd = LinkSocket::Accept(link_listener_.get());
-    if (!fd.valid()) return;
+    if (!fd.valid()) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno == EAGAIN) return;
+      // No descriptor is free. Who waits at the door would raise its event all the time.
+      if (TurnAwayLink()) continue;
+      Unwatch(std::exchange(link_listener_watch_, 0));
+      link_door_opens_ = Deadline::After(kDoorClosed);
+      return;
+    }
     if (pending_links_.size() >= kMaxPendingLinks) continue;  // closed: its peer does without
     auto socket = std::make_shared<LinkSocket>(std::move(fd));
     const StatusOr<PeerCredentials> peer = socket->Peer();
@@ -221,9 +254,11 @@ Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LeaseRow> row,
                            Link::OpenRow(*options_.pool, name, socket));
   const int ring_fd = row->ring_fd();
-  PANNIER_ASSIGN_OR_RETURN(greeting->second.link,
+  PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<Link> link,
                            Link::Create(name, socket, options_.pool, std::move(row), packet.ring));
-  return Link::SendAccepted(*socket, ring_fd);
+  PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
+  greeting->second.link = std::move(link);
+  return absl::OkStatus();
 }
 
 // ---- Connections --------------------------------------------------------------------
@@ -276,7 +311,9 @@ void ListeningHub::StopAccepting() {
   for (const auto& [watch, pending] : pending_links_) Unwatch(watch);
   pending_links_.clear();
   if (link_listener_watch_ != 0) Unwatch(std::exchange(link_listener_watch_, 0));
+  link_door_opens_ = Deadline::Never();
   link_listener_ = UniqueFd();
+  spare_ = UniqueFd();
   StopListening();
   ShutdownIfUnused();
 }
@@ -310,7 +347,8 @@ Deadline ListeningHub::OnTimer() {
     probes_.pop_front();
     probe = true;
   }
-  Deadline next = probes_.empty() ? Deadline::Never() : probes_.front();
+  if (link_door_opens_.Passed()) OpenLinkDoor();
+  Deadline next = probes_.empty() ? link_door_opens_ : Earlier(link_door_opens_, probes_.front());
   for (const auto& [routing, channel] : channels_) {
     if (probe) channel->Probe();
     next = Earlier(next, channel->OnTimer());

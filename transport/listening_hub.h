@@ -72,6 +72,8 @@ class ListeningHub final : public ChannelOwner {
   void SendTo(const RoutingId& to, uint64_t number, wire::FrameType type, const std::string& body);
   Status ListenForLinks();
   void AcceptLinks();
+  bool TurnAwayLink();
+  void OpenLinkDoor();
   void OnPendingLink(uint64_t watch);
   Status EstablishLink(std::shared_ptr<LinkSocket> socket);
   void ShutdownIfUnused();
@@ -79,8 +81,10 @@ class ListeningHub final : public ChannelOwner {
   TransportOptions options_;  // constant after construction
   std::string endpoint_;      // likewise
   UniqueFd link_listener_;
+  UniqueFd spare_;         // given up for a moment to turn away links when none is free
   std::string link_name_;  // empty: links are not offered
   uint64_t link_listener_watch_ = 0;
+  Deadline link_door_opens_ = Deadline::Never();  // while not watched
   std::map<RoutingId, Greeting> greetings_;
   std::map<uint64_t, PendingLink> pending_links_;  // by watch
   std::map<RoutingId, Channel*> channels_;         // ready ones, until closed

@@ -1,8 +1,12 @@
 #include "pannier/transport/zmq_socket.h"
 
+#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -11,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
+#include "pannier/base/unique_fd.h"
 #include "pannier/transport/connection.h"
 
 namespace pannier {
@@ -22,6 +27,9 @@ constexpr int kLingerMillis = 5000;
 // of a live machine is not affected: its ZeroMQ thread is stopped too, so this is long.
 constexpr int kHeartbeatMillis = 10'000;
 constexpr int kHeartbeatTimeoutMillis = 60'000;
+// Frames of one peer that ZeroMQ takes in while nobody receives: more than the window lets
+// a correct peer send, and the others must not fill the memory.
+constexpr int kMostQueued = 4096;
 
 // One context per process, and another for a forked child, who may not touch its parent's.
 // Never destroyed but for the flush at exit, when no socket is open.
@@ -34,15 +42,49 @@ struct ProcessContext {
 std::mutex g_mutex;
 ProcessContext* g_context = nullptr;  // guarded by g_mutex
 
-ProcessContext& Context() {
-  const std::lock_guard lock(g_mutex);
-  if (g_context == nullptr) {
-    g_context = new ProcessContext;
-    std::atexit(FlushBeforeExit);
-  } else if (Forked(g_context->epoch)) {
-    g_context = new ProcessContext;  // the parent's stays as it is
+// ZeroMQ aborts the process if it cannot open what it starts with.
+Status CheckDescriptorsAreFree() {
+  constexpr size_t kToStart = 12;
+  std::array<UniqueFd, kToStart> free;
+  for (UniqueFd& fd : free) {
+    fd = UniqueFd(eventfd(0, EFD_CLOEXEC));
+    if (!fd.valid()) return SystemError(errno, "start of ZeroMQ: descriptors for it");
   }
-  return *g_context;
+  return absl::OkStatus();
+}
+
+StatusOr<ProcessContext*> Context() {
+  const std::lock_guard lock(g_mutex);
+  if (g_context != nullptr && !Forked(g_context->epoch)) return g_context;
+  PANNIER_RETURN_IF_ERROR(CheckDescriptorsAreFree());
+  const bool first = g_context == nullptr;
+  g_context = new ProcessContext;  // a parent's stays as it is
+  if (first) std::atexit(FlushBeforeExit);
+  return g_context;
+}
+
+// Signals interrupt ZeroMQ's calls even where they do not wait; a message half sent or
+// half received must go on then.
+template <typename Call>
+auto Uninterrupted(Call call) {
+  for (;;) {
+    try {
+      return call();
+    } catch (const zmq::error_t& error) {
+      if (error.num() != EINTR) throw;
+    }
+  }
+}
+
+zmq::recv_result_t ReceivePart(zmq::socket_t& socket, zmq::message_t& part) {
+  return Uninterrupted([&] { return socket.recv(part, zmq::recv_flags::dontwait); });
+}
+
+// The path of an ipc endpoint's file; empty if it has none.
+std::string FileOf(const std::string& endpoint) {
+  constexpr std::string_view kIpc = "ipc://";
+  if (!endpoint.starts_with(kIpc) || endpoint[kIpc.size()] == '@') return "";
+  return endpoint.substr(kIpc.size());
 }
 
 class MessageOwner final : public BufferOwner {
@@ -105,7 +147,7 @@ struct ZmqSocket::Impl {
     owner.sockets.fetch_add(1);
     socket.set(zmq::sockopt::linger, kLingerMillis);
     socket.set(zmq::sockopt::sndhwm, 0);  // the window bounds what queues
-    socket.set(zmq::sockopt::rcvhwm, 0);
+    socket.set(zmq::sockopt::rcvhwm, kMostQueued);
   }
   ~Impl() {
     if (monitor.handle() != nullptr) zmq_socket_monitor(socket.handle(), nullptr, 0);
@@ -117,9 +159,13 @@ struct ZmqSocket::Impl {
   void Watch() {
     static std::atomic<uint64_t> number{0};
     const std::string name = absl::StrCat("inproc://pannier-monitor-", number.fetch_add(1));
-    if (zmq_socket_monitor(socket.handle(), name.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) return;
+    if (zmq_socket_monitor(socket.handle(), name.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) {
+      throw zmq::error_t();
+    }
     monitor = zmq::socket_t(owner.context, zmq::socket_type::pair);
     monitor.set(zmq::sockopt::linger, 0);
+    // ZeroMQ's thread waits for room for its events: it would stand still for all.
+    monitor.set(zmq::sockopt::rcvhwm, 0);
     monitor.connect(name);
   }
 
@@ -129,7 +175,7 @@ struct ZmqSocket::Impl {
     constexpr int kTries = 50, kMicros = 10'000;
     for (int i = 1;; ++i) {
       try {
-        return socket.bind(endpoint.text);
+        return Uninterrupted([&] { socket.bind(endpoint.text); });
       } catch (const zmq::error_t& error) {
         if (error.num() != EADDRINUSE || i == kTries) throw;
       }
@@ -152,6 +198,7 @@ struct ZmqSocket::Impl {
   zmq::socket_t monitor;
   bool router;
   std::string bound;
+  struct stat file = {};  // of `bound`, as it was then
 };
 
 ZmqSocket::ZmqSocket(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -161,7 +208,8 @@ StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Listen(const Endpoint& endpoint,
                                                        uint64_t max_part_bytes) {
   PANNIER_RETURN_IF_ERROR(CheckIpcPathIsFree(endpoint));
   try {
-    auto impl = std::make_unique<Impl>(Context(), zmq::socket_type::router);
+    PANNIER_ASSIGN_OR_RETURN(ProcessContext* const process, Context());
+    auto impl = std::make_unique<Impl>(*process, zmq::socket_type::router);
     impl->socket.set(zmq::sockopt::router_mandatory, true);
     if (endpoint.scheme == Endpoint::Scheme::kIpc) {
       // Nobody but this user gets as far as a frame.
@@ -171,6 +219,7 @@ StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Listen(const Endpoint& endpoint,
     impl->Limit(endpoint, max_part_bytes);
     impl->Bind(endpoint);
     impl->bound = impl->socket.get(zmq::sockopt::last_endpoint);
+    (void)stat(FileOf(impl->bound).c_str(), &impl->file);
     return std::unique_ptr<ZmqSocket>(new ZmqSocket(std::move(impl)));
   } catch (const zmq::error_t& error) {
     return ZmqError(error, absl::StrCat("listen on ", endpoint.text));
@@ -181,7 +230,8 @@ StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Connect(const Endpoint& endpoint
                                                         const RoutingId& id,
                                                         uint64_t max_part_bytes) {
   try {
-    auto impl = std::make_unique<Impl>(Context(), zmq::socket_type::dealer);
+    PANNIER_ASSIGN_OR_RETURN(ProcessContext* const process, Context());
+    auto impl = std::make_unique<Impl>(*process, zmq::socket_type::dealer);
     impl->socket.set(zmq::sockopt::routing_id, zmq::const_buffer(id.data(), id.size()));
     impl->socket.set(zmq::sockopt::reconnect_ivl, 10);
     impl->socket.set(zmq::sockopt::reconnect_ivl_max, 500);
@@ -197,14 +247,17 @@ StatusOr<std::unique_ptr<ZmqSocket>> ZmqSocket::Connect(const Endpoint& endpoint
 ZmqSocket::Sent ZmqSocket::Send(const RoutingId& to, OutFrame& frame) {
   try {
     constexpr auto kMore = zmq::send_flags::sndmore | zmq::send_flags::dontwait;
-    if (impl_->router && !impl_->socket.send(zmq::const_buffer(to.data(), to.size()), kMore)) {
+    const zmq::const_buffer address(to.data(), to.size());
+    if (impl_->router && !Uninterrupted([&] { return impl_->socket.send(address, kMore); })) {
       return Sent::kFull;
     }
     std::vector<zmq::message_t>& messages = frame.parts_->messages;
     for (size_t i = 0; i < messages.size(); ++i) {
       const auto flags = i + 1 < messages.size() ? kMore : zmq::send_flags::dontwait;
       // Once the first part is in, ZeroMQ takes the others.
-      if (!impl_->socket.send(messages[i], flags)) return Sent::kFull;
+      if (!Uninterrupted([&] { return impl_->socket.send(messages[i], flags); })) {
+        return Sent::kFull;
+      }
     }
     return Sent::kYes;
   } catch (const zmq::error_t&) {
@@ -217,20 +270,20 @@ bool ZmqSocket::Receive(RawFrame* frame) {
     for (;;) {
       frame->parts.clear();
       zmq::message_t part;
-      if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return false;
+      if (!ReceivePart(impl_->socket, part)) return false;
       bool addressed = true;
       if (impl_->router) {
         addressed = part.size() == frame->from.size() && part.more();
         if (addressed) std::memcpy(frame->from.data(), part.data(), part.size());
         if (!part.more()) continue;
         part = zmq::message_t();
-        if (!impl_->socket.recv(part, zmq::recv_flags::dontwait)) return false;
+        if (!ReceivePart(impl_->socket, part)) return false;
       }
       bool more = part.more();
       frame->head = MessageOwner::Wrap(std::move(part));
       while (more) {
         zmq::message_t next;
-        if (!impl_->socket.recv(next, zmq::recv_flags::dontwait)) return false;
+        if (!ReceivePart(impl_->socket, next)) return false;
         more = next.more();
         if (addressed) frame->parts.push_back(MessageOwner::Wrap(std::move(next)));
       }
@@ -243,7 +296,8 @@ bool ZmqSocket::Receive(RawFrame* frame) {
 
 bool ZmqSocket::Readable() {
   try {
-    return (impl_->socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0;
+    return Uninterrupted(
+        [&] { return (impl_->socket.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0; });
   } catch (const zmq::error_t&) {
     return false;
   }
@@ -261,7 +315,7 @@ bool ZmqSocket::TakeDisconnect() {
   try {
     // An event is two parts, number and value, then the address. One kind was asked for.
     zmq::message_t part;
-    while (impl_->monitor.recv(part, zmq::recv_flags::dontwait)) lost = true;
+    while (ReceivePart(impl_->monitor, part)) lost = true;
   } catch (const zmq::error_t&) {
     return lost;  // the context ends: there is nothing to learn any more
   }
@@ -270,9 +324,12 @@ bool ZmqSocket::TakeDisconnect() {
 
 void ZmqSocket::StopListening() {
   // Not zmq_unbind: that ends what was accepted, too.
-  constexpr std::string_view kIpc = "ipc://";
-  if (!impl_->bound.starts_with(kIpc) || impl_->bound[kIpc.size()] == '@') return;
-  unlink(impl_->bound.c_str() + kIpc.size());
+  const std::string path = FileOf(impl_->bound);
+  struct stat now = {};
+  if (path.empty() || stat(path.c_str(), &now) != 0) return;
+  // Another listener may have put its own there.
+  const bool ours = now.st_dev == impl_->file.st_dev && now.st_ino == impl_->file.st_ino;
+  if (ours) unlink(path.c_str());
 }
 
 void ZmqSocket::SetLinger(absl::Duration linger) {

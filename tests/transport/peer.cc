@@ -5,6 +5,7 @@
 //   transport_peer send ENDPOINT N     connects, sends N messages of 64 KiB, then holds still
 //   transport_peer flood ENDPOINT      connects, sends 64 KiB messages for ever
 //   transport_peer mute ENDPOINT       connects and never receives
+//   transport_peer say ENDPOINT N      connects, sends N messages of 64 KiB streams, closes, stays
 #include <unistd.h>
 
 #include <cstdio>
@@ -48,6 +49,14 @@ int main(int argc, char** argv) {
           {.stream = pannier::AsBytes(stream), .buffers = {&buffer, 1}}, Deadline::Never());
       if (!sent.ok()) return 0;
     }
+    StandStill();
+  }
+  if (role == "say") {
+    const std::string stream(64 << 10, 's');
+    for (long i = 0; i < std::atol(argv[3]); ++i) {
+      if (!connection.Send({.stream = pannier::AsBytes(stream)}, Deadline::Never()).ok()) return 1;
+    }
+    connection.Close();
     StandStill();
   }
   std::vector<Message> held;

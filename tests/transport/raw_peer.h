@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,9 +17,10 @@ namespace pannier {
 class RawPeer {
  public:
   explicit RawPeer(const std::string& endpoint) {
-    static uint8_t next = 1;
+    static uint32_t next = 1;
     id_.fill(0x55);
-    id_[1] = next++;
+    std::memcpy(id_.data() + 1, &next, sizeof(next));
+    ++next;
     socket_ = *ZmqSocket::Connect(*ParseEndpoint(endpoint), id_, 1 << 30);
   }
 

@@ -1,0 +1,115 @@
+// Connection::fd() promises that who waits on it by himself, in asyncio or epoll, misses
+// nothing: not what a send swallowed, not what is left of a burst, not what is due by time.
+#include <poll.h>
+
+#include "support.h"
+
+namespace pannier {
+namespace {
+
+bool Readable(int fd, int millis) {
+  pollfd poll_fd{fd, POLLIN, 0};
+  return poll(&poll_fd, 1, millis) == 1;
+}
+
+class Readiness : public testing::TestWithParam<bool> {
+ protected:
+  Pair Make() {
+    TransportOptions options;
+    options.link = GetParam();
+    return MakePair(dir_.Endpoint("s"), options, options);
+  }
+  TempDir dir_;
+};
+
+TEST_P(Readiness, OfAMessageThatCameBeforeASend) {
+  for (const bool connecting : {true, false}) {
+    const Pair pair = Make();
+    const auto& here = connecting ? pair.near : pair.far;
+    const auto& there = connecting ? pair.far : pair.near;
+    const int fd = *here->fd();
+    EXPECT_FALSE(*here->Poll(Deadline::Now()));
+    ASSERT_TRUE(there->Send({.stream = AsBytes("x")}, In(5)).ok());
+    usleep(50'000);  // it has arrived in ZeroMQ, and raised its event
+    ASSERT_TRUE(here->Send({.stream = AsBytes("y")}, In(5)).ok());
+    EXPECT_TRUE(Readable(fd, 1000)) << "sending swallowed the event";
+    EXPECT_TRUE(*here->Poll(Deadline::Now()));
+  }
+}
+
+TEST_P(Readiness, OfEveryMessageOfABurstTakenOneByOne) {
+  for (const bool connecting : {true, false}) {
+    const Pair pair = Make();
+    const auto& here = connecting ? pair.near : pair.far;
+    const auto& there = connecting ? pair.far : pair.near;
+    const int fd = *here->fd();
+    constexpr int kMessages = 1000;
+    for (int i = 0; i < kMessages; ++i) {
+      ASSERT_TRUE(there->Send({.stream = AsBytes("x")}, In(5)).ok());
+    }
+    for (int i = 0; i < kMessages; ++i) {
+      do {
+        ASSERT_TRUE(Readable(fd, 1000)) << "after " << i << " messages";
+      } while (!*here->Poll(Deadline::Now()));
+      ASSERT_TRUE(here->Receive(Deadline::Now()).ok());
+    }
+    EXPECT_FALSE(*here->Poll(Deadline::Now()));
+    EXPECT_FALSE(Readable(fd, 0));
+  }
+}
+
+TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
+  const Pair pair = Make();
+  TransportOptions options;
+  options.link = GetParam();
+  auto other = Connection::Connect(pair.listener->endpoint(), options, In(5));
+  ASSERT_TRUE(other.ok());
+  auto accepted = pair.listener->Accept(In(5));
+  ASSERT_TRUE(accepted.ok());
+  const int fd = *(*accepted)->fd();
+  EXPECT_FALSE(*(*accepted)->Poll(Deadline::Now()));
+  ASSERT_TRUE((*other)->Send({.stream = AsBytes("for the other")}, In(5)).ok());
+  usleep(30'000);
+  EXPECT_FALSE(*pair.far->Poll(Deadline::Now()));  // takes in what is there for all
+  EXPECT_TRUE(Readable(fd, 1000));
+  EXPECT_TRUE((*accepted)->Receive(Deadline::Now()).ok());
+}
+
+TEST_P(Readiness, OfThePeersDeath) {
+  TransportOptions options;
+  options.link = GetParam();
+  auto listener = *Listener::Listen(dir_.Endpoint("s"), options);
+  Peer peer({"hold", listener->endpoint()});
+  auto connection = listener->Accept(In(20));
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  const int fd = *(*connection)->fd();
+  EXPECT_FALSE(*(*connection)->Poll(Deadline::Now()));
+  peer.Kill();
+  const Deadline deadline = In(3);
+  bool ready = false;
+  while (!ready && !deadline.Passed()) {
+    if (Readable(fd, 3000)) ready = *(*connection)->Poll(Deadline::Now());
+  }
+  EXPECT_TRUE(ready) << "nothing woke the poller when the time of quiet was over";
+  EXPECT_EQ(KindOf((*connection)->Receive(Deadline::Now()).status()), ErrorKind::kConnectionLost);
+}
+
+TEST_P(Readiness, IsNotForEver) {
+  const Pair pair = Make();
+  const int fd = *pair.far->fd();
+  ASSERT_TRUE(pair.near->Send({.stream = AsBytes("x")}, In(5)).ok());
+  ASSERT_TRUE(pair.far->Receive(In(5)).ok());
+  ASSERT_TRUE(pair.far->Send({.stream = AsBytes("y")}, In(5)).ok());
+  EXPECT_TRUE(Eventually([&] {
+    EXPECT_FALSE(*pair.far->Poll(Deadline::Now()));
+    return !Readable(fd, 0);
+  }));
+  EXPECT_FALSE(Readable(fd, 100)) << "a poller would turn and turn";
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::Values(true, false), [](const auto& way) {
+  return std::string(way.param ? "Link" : "Frames");
+});
+
+}  // namespace
+}  // namespace pannier

@@ -82,8 +82,7 @@ Status ClientCore::SendRequest(const CallState& call, const RawArgs& args) {
     const std::string envelope = rpc::RequestEnvelope(
         call.id, call.method, args.keywords ? rpc::kFlagKeywords : 0, call.deadline);
     message.envelope = AsBytes(envelope);
-    const Status sent =
-        connection_->Send(message, Earlier(call.deadline, Deadline::After(kSendSlice)));
+    Status sent = connection_->Send(message, Earlier(call.deadline, Deadline::After(kSendSlice)));
     const ErrorKind kind = KindOf(sent);
     if (kind != ErrorKind::kDeadlineExceeded && kind != ErrorKind::kPoolExhausted) return sent;
     if (call.deadline.Passed()) return sent;
@@ -140,7 +139,7 @@ Status ClientCore::Dispatch(Deadline deadline) {
   Lock lock(mutex_);
   while (on_duty_) {
     CallWaiter waiter;
-    const Status waited = SleepAsFollower(lock, waiter, deadline);
+    Status waited = SleepAsFollower(lock, waiter, deadline);
     if (KindOf(waited) == ErrorKind::kInterrupted) return waited;
     if (!waited.ok() && on_duty_) return absl::OkStatus();
   }

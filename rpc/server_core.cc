@@ -66,7 +66,7 @@ Status ServerCore::Serve() {
     serving_ = true;
     listener = listener_;
   }
-  const Status ended = Loop(*listener);
+  Status ended = Loop(*listener);
   for (auto& [connection, peer] : peers_) peer.connection->Close();
   peers_.clear();
   replies_wait_ = false;

@@ -1,4 +1,6 @@
 // The raw level: bytes and buffers, errors, deadlines, and what happens around calls.
+#include <sys/wait.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -384,6 +386,59 @@ TEST_P(RawCalls, InterruptHookEndsServe) {
   ASSERT_TRUE(server_->Start(NewEndpoint(GetParam())).ok());
   interrupt = true;
   EXPECT_EQ(KindOf(server_->Wait()), ErrorKind::kInterrupted);
+}
+
+TEST_P(RawCalls, InterruptHookEndsCallsAndTheClientGoesOn) {
+  Begin();
+  std::atomic<bool> interrupt{false};
+  std::atomic<int> asked{0};
+  ClientOptions options;
+  options.transport = Transport();
+  options.transport.interrupted = [&] {
+    ++asked;
+    return interrupt.load();
+  };
+  const auto client = Client::Connect(server_->endpoint(), options);
+  ASSERT_TRUE(client.ok()) << client.status();
+  // Of the two one has the duty of receiving, the other follows: both are asked.
+  std::atomic<int> interrupted{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      const auto got = CallText(**client, "block", "");
+      EXPECT_EQ(KindOf(got), ErrorKind::kInterrupted) << got.status();
+      ++interrupted;
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(interrupted, 0);
+  interrupt = true;
+  for (std::thread& thread : threads) thread.join();
+  interrupt = false;
+  release_ = true;
+  EXPECT_EQ(*CallText(**client, "echo", "goes on"), "goes on");
+  EXPECT_GE(asked, 2);
+}
+
+TEST_P(RawCalls, AForkedChildIsToldThatTheClientIsNotIts) {
+  Begin();
+  auto pending = client_->StartRaw("echo", {}, Soon());
+  ASSERT_TRUE(pending.ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool right = KindOf(client_->CallRaw("echo", {}, Soon())) == ErrorKind::kForked &&
+                       KindOf(pending->Wait(Soon())) == ErrorKind::kForked &&
+                       KindOf(client_->status()) == ErrorKind::kForked;
+    *pending = PendingCall();
+    client_.reset();
+    _exit(right ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  // And the child's end took nothing from the parent.
+  EXPECT_TRUE(pending->Wait(Soon()).ok());
+  EXPECT_EQ(*CallText(*client_, "echo", "here"), "here");
 }
 
 TEST_P(RawCalls, ServerOutlivesItsClients) {

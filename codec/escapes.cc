@@ -84,7 +84,10 @@ std::optional<std::string> DecodeStringLiteral(std::string_view line, const char
     *why = "the argument is not quoted";
     return std::nullopt;
   }
-  line = line.substr(1, line.size() - 2);
+  return DecodeEscapes(line.substr(1, line.size() - 2), why);
+}
+
+std::optional<std::string> DecodeEscapes(std::string_view line, const char** why) {
   std::string out;
   out.reserve(line.size());
   size_t at = 0;

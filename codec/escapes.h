@@ -17,6 +17,9 @@ std::optional<std::string> DecodeRawUnicodeEscape(std::string_view line, const c
 // The form that _pickle writes. REQUIRES: valid UTF-8 (surrogates allowed).
 void AppendRawUnicodeEscape(std::string_view utf8, std::string* out);
 
+// Python's escapes in a bytes literal ("\n", "\x41", "\101") to bytes. On error nothing, and
+// *why says it.
+std::optional<std::string> DecodeEscapes(std::string_view text, const char** why);
 // The argument of STRING, with its quotes, to bytes. On error nothing, and *why says it.
 std::optional<std::string> DecodeStringLiteral(std::string_view line, const char** why);
 // repr() of Python 2's str.

@@ -10,6 +10,7 @@
 
 #include "pannier/codec/arguments.h"
 #include "pannier/codec/decoder.h"
+#include "pannier/codec/globals.h"
 #include "pannier/codec/key_index.h"
 #include "pannier/codec/memo.h"
 #include "pannier/codec/opcodes.h"
@@ -27,6 +28,9 @@ struct MachineMemory {
 class Machine {
  public:
   Machine(ByteSpan stream, const DecodeOptions& options, Document* document, MachineMemory* memory);
+
+  // Run() adds what it looks up to `*uses`, and makes up buffers that it is not given.
+  void ReportGlobals(std::vector<GlobalUse>* uses) { uses_ = uses; }
 
   // Runs until STOP and sets the root. On an error the Document holds half of something.
   Status Run();
@@ -122,6 +126,7 @@ class Machine {
   ValueStack& stack_;
   std::vector<size_t>& marks_;
   Memo& memo_;
+  std::vector<GlobalUse>* uses_ = nullptr;
   Status status_;
   DecodeResult result_;
 };

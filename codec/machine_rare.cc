@@ -393,6 +393,10 @@ Value Machine::MakeGlobal(Value module, Value name) {
     if (to.module != from.module) module = document_->InternStr(to.module);
     if (to.name != from.name) name = document_->InternStr(to.name);
   }
+  if (uses_ != nullptr) {
+    uses_->push_back({std::string(module.text()), std::string(name.text()),
+                      static_cast<size_t>(opcode_ - begin_), static_cast<Opcode>(*opcode_), 0});
+  }
   return document_->InternGlobal(module, name);
 }
 
@@ -459,6 +463,10 @@ bool Machine::Extension(Opcode opcode) {
   if (opcode == Opcode::kExt4) take(int32_t{});
   if (error != ArgError::kNone) return FailArgument(error);
   if (code <= 0) return Fail(absl::StrCat("extension code ", code, " is not positive"));
+  if (uses_ != nullptr) {
+    uses_->push_back(
+        {"", "", static_cast<size_t>(opcode_ - begin_), opcode, static_cast<uint32_t>(code)});
+  }
   Push(document_->NewExtension(static_cast<uint32_t>(code)));
   return true;
 }
@@ -514,6 +522,10 @@ bool Machine::Build() {
 }
 
 bool Machine::NextBuffer() {
+  if (uses_ != nullptr) {
+    Push(document_->NewBuffer(Buffer()));
+    return true;
+  }
   if (!options_.buffers)
     return Fail("the stream refers to out-of-band buffers, but none were given");
   if (buffers_used_ == options_.buffers->size()) {

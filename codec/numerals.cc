@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/charconv.h"
@@ -198,8 +199,9 @@ std::optional<std::string> FormatInteger(std::string_view bytes) {
   return digits;
 }
 
-std::optional<double> ParseFloat(std::string_view text) {
-  text = text.substr(0, text.find('\0'));
+namespace {
+
+std::optional<double> ParseFloatOrInfinite(std::string_view text, bool* overflow) {
   if (!text.empty() && text.front() == '+') {
     text.remove_prefix(1);
     if (!text.empty() && text.front() == '-') return std::nullopt;
@@ -210,9 +212,35 @@ std::optional<double> ParseFloat(std::string_view text) {
   const auto result = absl::from_chars(text.data(), text.data() + text.size(), value);
   if (result.ptr != text.data() + text.size() || text.empty()) return std::nullopt;
   if (result.ec == std::errc::invalid_argument) return std::nullopt;
-  // Out of range is an error at the top alone; at the bottom the value is 0 or the least.
-  if (result.ec == std::errc::result_out_of_range && std::abs(value) > 1) return std::nullopt;
+  // At the bottom of the range the value is 0 or the least, and right.
+  *overflow = result.ec == std::errc::result_out_of_range && std::abs(value) > 1;
   return value;
+}
+
+}  // namespace
+
+std::optional<double> ParseFloat(std::string_view text) {
+  bool overflow = false;
+  const auto value = ParseFloatOrInfinite(text.substr(0, text.find('\0')), &overflow);
+  return overflow ? std::nullopt : value;
+}
+
+std::optional<double> ParsePythonFloat(std::string_view text) {
+  while (!text.empty() && IsSpace(text.front())) text.remove_prefix(1);
+  while (!text.empty() && IsSpace(text.back())) text.remove_suffix(1);
+  std::string digits;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') {
+      digits.push_back(text[i]);
+    } else if (i == 0 || i + 1 == text.size() || !is_digit(text[i - 1]) || !is_digit(text[i + 1])) {
+      return std::nullopt;
+    }
+  }
+  bool overflow = false;
+  const auto value = ParseFloatOrInfinite(digits, &overflow);
+  if (!overflow) return value;
+  return std::copysign(std::numeric_limits<double>::infinity(), *value);
 }
 
 std::string FormatFloat(double value) {

@@ -40,6 +40,10 @@ std::optional<std::string> FormatInteger(std::string_view bytes);
 // overflows.
 std::optional<double> ParseFloat(std::string_view text);
 
+// Python's float(): as ParseFloat, but spaces may stand around, underscores between digits,
+// and what overflows is infinite.
+std::optional<double> ParsePythonFloat(std::string_view text);
+
 // Python's repr(): shortest digits that read back, "1.0", "1e+16", "inf", "nan".
 std::string FormatFloat(double value);
 

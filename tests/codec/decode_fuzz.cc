@@ -6,7 +6,10 @@
 
 #include "pannier/codec/compare.h"
 #include "pannier/codec/decoder.h"
+#include "pannier/codec/dis.h"
 #include "pannier/codec/encoder.h"
+#include "pannier/codec/globals.h"
+#include "pannier/codec/optimize.h"
 #include "pannier/codec/repr.h"
 #include "pannier/codec/tokenizer.h"
 
@@ -61,6 +64,19 @@ void CheckGraph(const Document& document) {
   Require(thrice.ok() && thrice->stream == twice->stream, "encode a third time", document);
 }
 
+// The tools take anything; what they make of a good stream is good.
+void CheckTools(ByteSpan stream, const DecodeOptions& options, const Document* document) {
+  std::string text;
+  (void)Dis(stream, {}, &text).ok();
+  const GlobalsReport globals = FindGlobals(stream);
+  const auto optimized = Optimize(stream);
+  if (document == nullptr) return;
+  Require(globals.status.ok(), "globals", *document);
+  if (!optimized.ok()) return;
+  const auto again = Decode(AsBytes(*optimized), options);
+  Require(again.ok() && Isomorphic(*document, *again), "optimized", *document);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -76,6 +92,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Decoder decoder;
   Document document;
   const auto result = decoder.Decode(stream, options, &document);
+  CheckTools(stream, options, result.ok() ? &document : nullptr);
   if (!result.ok()) return 0;
   CheckTokens(stream, result->consumed, document);
   CheckGraph(document);

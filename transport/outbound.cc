@@ -63,13 +63,20 @@ Status Outbound::PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_thre
     PlaceInFrame(buffer, shorter);
     return absl::OkStatus();
   }
-  if (pool.Contains(buffer.data(), buffer.size())) {
-    return Lease(buffer, buffer.readonly(), patience);
-  }
-  if (shorter) {
+  const bool in_pool = pool.Contains(buffer.data(), buffer.size());
+  if (!in_pool && shorter) {
     PlaceInFrame(buffer, /*inside=*/true);
     return absl::OkStatus();
   }
+  const bool holding = !leases_.empty();
+  const Status placed =
+      in_pool ? Lease(buffer, buffer.readonly(), patience) : LeaseCopy(buffer, pool, patience);
+  if (!holding || KindOf(placed) != ErrorKind::kPoolExhausted) return placed;
+  PlaceInFrame(buffer, shorter);
+  return absl::OkStatus();
+}
+
+Status Outbound::LeaseCopy(const Buffer& buffer, Pool& pool, const Patience& patience) {
   // The copy's Buffer dies here; the lease holds its block.
   PANNIER_ASSIGN_OR_RETURN(const Buffer copy, InSlices(patience, [&](Deadline slice) {
                              return pool.Copy(buffer.span(), slice);
@@ -94,9 +101,10 @@ auto Outbound::InSlices(const Patience& patience, Call call) -> decltype(call(De
   while (true) {
     const Deadline slice = Earlier(patience.deadline, Deadline::After(kSlice));
     auto result = call(slice);
-    // What failed before its time would fail again.
+    // What failed before its time would fail again; and who waits while he holds something
+    // may wait for himself, or for another who waits for him.
     if (result.ok() || KindOf(result.status()) != ErrorKind::kPoolExhausted || !slice.Passed() ||
-        patience.deadline.Passed()) {
+        patience.deadline.Passed() || !leases_.empty()) {
       return result;
     }
     PANNIER_RETURN_IF_ERROR(patience.go_on());

@@ -27,8 +27,10 @@ class Outbound {
   Outbound(const Outbound&) = delete;
   Outbound& operator=(const Outbound&) = delete;
 
-  // Finds a place for every buffer. While it waits for memory or credit, `go_on` is asked each
-  // 100 ms; an error of it ends the wait. Errors: PoolExhausted, Limit, kSystem ...
+  // Finds a place for every buffer. Waits with no lease in hand alone: a message that finds
+  // no memory or credit for its further buffers carries them in the frame. While it waits for
+  // memory or credit, `go_on` is asked each 100 ms; an error of it ends the wait. Errors:
+  // PoolExhausted, Limit, kSystem ...
   Status PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline,
                       const std::function<Status()>& go_on);
   // Bytes of the frame, known once buffers have places.
@@ -48,9 +50,11 @@ class Outbound {
   Status PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_threshold,
                   const Patience& patience);
   Status Lease(const Buffer& buffer, bool readonly, const Patience& patience);
-  // Runs `call`, which waits in the pool until the deadline it is given, with patience.
+  Status LeaseCopy(const Buffer& buffer, Pool& pool, const Patience& patience);
+  // Runs `call`, which waits in the pool until the deadline it is given, with patience: with
+  // one slice of it if this message has leases already.
   template <typename Call>
-  static auto InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now()));
+  auto InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now()));
   void PlaceInFrame(const Buffer& buffer, bool inside);
 
   const OutgoingMessage& message_;

@@ -172,6 +172,42 @@ TEST(LongRun, SegmentsThatTheOwnerGaveBackAreForgottenByTheirReader) {
   EXPECT_LE(OpenDescriptors(), before);
 }
 
+TEST(NoMemory, ForAllBuffersOfAMessageDoesNotMakeItWaitForItself) {
+  const TempDir dir;
+  TransportOptions options;
+  options.pool = *Pool::Create({.quota = 16 << 20, .name = "small"});
+  const Pair pair = MakePair(dir.Endpoint("s"), options, {});
+  const std::vector<Buffer> buffers(5, Pattern(6 << 20, 1));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(pair.near->Send({.buffers = buffers}, In(5)).ok());
+    auto message = pair.far->Receive(In(5));
+    ASSERT_TRUE(message.ok()) << message.status();
+    for (const Buffer& buffer : message->buffers) EXPECT_TRUE(SameBytes(buffer, buffers[0]));
+  }
+  EXPECT_GT(pair.near->Stats().leased_bytes_sent, 0u);
+}
+
+TEST(NoMemory, ForTwoSendersAtOnceDoesNotMakeThemWaitForEachOther) {
+  const TempDir dir;
+  TransportOptions options;
+  options.pool = *Pool::Create({.quota = 64 << 20, .leases_per_peer = 64, .name = "few"});
+  const Pair pair = MakePair(dir.Endpoint("s"), options, {});
+  const std::vector<Buffer> buffers(50, Pattern(20'000, 1));
+  constexpr int kThreads = 3, kEach = 10;
+  std::vector<std::thread> senders;
+  for (int t = 0; t < kThreads; ++t) {
+    senders.emplace_back([&] {
+      for (int i = 0; i < kEach; ++i) {
+        const Status sent = pair.near->Send({.buffers = buffers}, In(10));
+        EXPECT_TRUE(sent.ok()) << sent;
+      }
+    });
+  }
+  for (int i = 0; i < kThreads * kEach; ++i) EXPECT_TRUE(pair.far->Receive(In(10)).ok());
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(Leases(*options.pool), 0u);
+}
+
 void Ignore(int) {}
 
 // A profiler's timer, say: every system call that can be interrupted is.

@@ -43,6 +43,8 @@ class Machine {
   bool FailArgument(ArgError error);
   bool FailUnderflow();
   bool FailKey(KeyResult result, const Value& culprit);
+  // "ROLE is of type int, not WANTED".
+  static std::string TypeError(std::string_view role, const Value& value, std::string_view wanted);
   bool Limit(std::string_view what, uint64_t limit);
   // The allowance of opcodes until the limits must be looked at again.
   bool CheckLimits(uint64_t* allowance);

@@ -269,11 +269,11 @@ std::string FormatFloat(double value) {
     const std::string size = std::to_string(std::abs(exponent));
     out.append(exponent < 0 ? "e-" : "e+").append(size.size() < 2 ? "0" : "").append(size);
   } else if (exponent < 0) {
-    out.append("0.").append(static_cast<size_t>(-exponent - 1), '0').append(digits);
+    out.append("0.").append(static_cast<size_t>(-exponent) - 1, '0').append(digits);
   } else if (count <= exponent + 1) {
-    out.append(digits).append(static_cast<size_t>(exponent + 1 - count), '0').append(".0");
+    out.append(digits).append(static_cast<size_t>(exponent) + 1 - digits.size(), '0').append(".0");
   } else {
-    const auto whole = static_cast<size_t>(exponent + 1);
+    const auto whole = static_cast<size_t>(exponent) + 1;
     out.append(digits, 0, whole).append(".").append(digits, whole);
   }
   return out;

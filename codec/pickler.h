@@ -153,8 +153,8 @@ class Pickler {
                  Task::Batch batch, Opcode many, Opcode one);
   // Saves task.next .. task.end; true with *done false when a task was pushed meanwhile.
   bool SaveRange(Task& task, bool* done);
-  void Enter(Task&& task);  // pushes
-  void Leave();             // pops
+  void Enter(const Task& task);  // pushes
+  void Leave();                  // pops
 
   bool InMemo(const Value& value) const { return value.id() != 0 && memo_.Get(value.id()) != 0; }
   bool MemoPut(const Value& value);

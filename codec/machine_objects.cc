@@ -1,0 +1,181 @@
+// Opcodes that name, make and change objects: globals, calls, states, buffers.
+#include "absl/strings/str_cat.h"
+#include "pannier/codec/compat_names.h"
+#include "pannier/codec/machine.h"
+#include "pannier/codec/utf8.h"
+
+namespace pannier::codec::internal {
+namespace {
+
+// Something that running Python might turn out to be callable, or a tuple, or a dict.
+bool MayBe(const Value& value, Kind kind) { return value.is(kind) || value.is_object(); }
+
+}  // namespace
+
+// In the streams of Python 2 names are those of Python 2.
+Value Machine::MakeGlobal(Value module, Value name) {
+  if (protocol_ < 3 && options_.fix_imports) {
+    const GlobalName from{module.text(), name.text()};
+    const GlobalName to = ToPython3(from);
+    if (to.module != from.module) module = document_->InternStr(to.module);
+    if (to.name != from.name) name = document_->InternStr(to.name);
+  }
+  if (uses_ != nullptr) {
+    uses_->push_back({std::string(module.text()), std::string(name.text()),
+                      static_cast<size_t>(opcode_ - begin_), static_cast<Opcode>(*opcode_), 0});
+  }
+  return document_->InternGlobal(module, name);
+}
+
+bool Machine::Global() {
+  std::string_view module;
+  std::string_view name;
+  if (!Line(&module) || !Line(&name)) return false;
+  if (module.empty() || name.empty()) return Fail("an empty name");
+  if (Utf8ErrorOffset(module, false) != module.size() ||
+      Utf8ErrorOffset(name, false) != name.size()) {
+    return Fail("a name that is not UTF-8");
+  }
+  Push(MakeGlobal(document_->InternStr(module), document_->InternStr(name)));
+  return true;
+}
+
+bool Machine::StackGlobal() {
+  if (!Have(2)) return false;
+  if (!top_[-1].is(Kind::kStr) || !top_[-2].is(Kind::kStr)) return Fail("needs two str values");
+  top_[-2] = MakeGlobal(top_[-2], top_[-1]);
+  --top_;
+  return true;
+}
+
+bool Machine::Instance(bool from_lines) {
+  Value* items = PopToMark();
+  if (items == nullptr) return false;
+  Value cls;
+  if (from_lines) {
+    std::string_view module;
+    std::string_view name;
+    if (!Line(&module) || !Line(&name)) return false;
+    if (module.empty() || name.empty()) return Fail("an empty name");
+    if (!IsAscii(module) || !IsAscii(name)) return Fail("a name that is not ASCII");
+    cls = MakeGlobal(document_->InternStr(module), document_->InternStr(name));
+  } else {
+    if (items == top_) return FailUnderflow();
+    cls = *items;
+    if (!cls.is_object()) return Fail(TypeError("the class", cls, "a class"));
+  }
+  const Value args = document_->NewTuple({items + (from_lines ? 0 : 1), top_});
+  top_ = items;
+  Push(document_->NewInstance(cls, args));
+  return true;
+}
+
+bool Machine::Persistent() {
+  std::string_view line;
+  if (!Line(&line)) return false;
+  if (!IsAscii(line)) return Fail("a persistent id of protocol 0 must be ASCII");
+  Push(document_->NewPersistent(document_->Text(Kind::kStr, line, document_->next_id_++)));
+  return true;
+}
+
+bool Machine::Extension(Opcode opcode) {
+  ArgError error = ArgError::kNone;
+  int64_t code = 0;
+  const auto take = [&]<typename T>(T number) {
+    error = TakeFixed(&next_, limit_, &number);
+    code = number;
+  };
+  if (opcode == Opcode::kExt1) take(uint8_t{});
+  if (opcode == Opcode::kExt2) take(uint16_t{});
+  if (opcode == Opcode::kExt4) take(int32_t{});
+  if (error != ArgError::kNone) return FailArgument(error);
+  if (code <= 0) return Fail(absl::StrCat("extension code ", code, " is not positive"));
+  if (uses_ != nullptr) {
+    uses_->push_back(
+        {"", "", static_cast<size_t>(opcode_ - begin_), opcode, static_cast<uint32_t>(code)});
+  }
+  Push(document_->NewExtension(static_cast<uint32_t>(code)));
+  return true;
+}
+
+bool Machine::Reduce() {
+  if (!Have(2)) return false;
+  const Value& callee = top_[-2];
+  const Value& args = top_[-1];
+  if (!args.is(Kind::kTuple) && !args.is_object()) {
+    return Fail(TypeError("the argument list", args, "a tuple"));
+  }
+  if (!callee.is_object()) return Fail(TypeError("what is called", callee, "callable"));
+  after_setter_ = after_tuple2_ == opcode_ ? next_ : nullptr;
+  top_[-2] = document_->NewReduce(callee, args);
+  --top_;
+  return true;
+}
+
+bool Machine::NewObject(bool with_kwargs) {
+  const size_t needed = with_kwargs ? 3 : 2;
+  if (!Have(needed)) return false;
+  Value* cls = top_ - needed;
+  const Value& args = cls[1];
+  if (!cls->is_object()) return Fail(TypeError("the class", *cls, "a class"));
+  if (!MayBe(args, Kind::kTuple)) return Fail(TypeError("the argument list", args, "a tuple"));
+  if (with_kwargs && !MayBe(cls[2], Kind::kDict)) {
+    return Fail(TypeError("the keyword arguments", cls[2], "a dict"));
+  }
+  *cls =
+      with_kwargs ? document_->NewObjectEx(*cls, args, cls[2]) : document_->NewObject(*cls, args);
+  top_ = cls + 1;
+  return true;
+}
+
+bool Machine::Build() {
+  if (!Have(2)) return false;
+  const Value& state = top_[-1];
+  const Value& target = top_[-2];
+  if (target.is_object()) {
+    document_->AddState(target, state);
+  } else {
+    // Builtins take no state: nothing happens if it is None, or a pair that says nothing.
+    const std::span<const Value> pair =
+        state.is(Kind::kTuple) ? state.items() : std::span<const Value>();
+    const bool empty_pair = pair.size() == 2 && pair[0].is_none() &&
+                            (pair[1].is_none() || (pair[1].is(Kind::kDict) && pair[1].size() == 0));
+    if (!state.is_none() && !empty_pair) {
+      return Fail(TypeError("what takes a state", target, "an object"));
+    }
+  }
+  --top_;
+  return true;
+}
+
+bool Machine::NextBuffer() {
+  if (uses_ != nullptr) {
+    Push(document_->NewBuffer(Buffer()));
+    return true;
+  }
+  if (!options_.buffers)
+    return Fail("the stream refers to out-of-band buffers, but none were given");
+  if (buffers_used_ == options_.buffers->size()) {
+    return Fail(
+        absl::StrCat("not enough out-of-band buffers: only ", buffers_used_, " were given"));
+  }
+  Push(document_->NewBuffer((*options_.buffers)[buffers_used_++]));
+  return true;
+}
+
+bool Machine::ReadonlyBuffer() {
+  if (!Have(1)) return false;
+  Value& top = top_[-1];
+  if (top.is(Kind::kBytes)) return true;
+  if (top.is(Kind::kByteArray)) {
+    top = document_->NewBuffer(Buffer::Unowned(top.bytes()));
+    return true;
+  }
+  if (!top.is(Kind::kBuffer)) return Fail(TypeError("what becomes read-only", top, "a buffer"));
+  if (!document_->buffer(top).readonly()) {
+    top = ValueAccess::OfBuffer(top.buffer_index(), true, document_->next_id_++);
+  }
+  return true;
+}
+
+}  // namespace pannier::codec::internal

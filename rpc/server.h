@@ -77,7 +77,7 @@ class Server {
   Status Serve();
   // Listen and Serve. Touches no signal: WorkerMain does.
   Status Run(const std::string& endpoint);
-  // Listen, then Serve on a thread of the server's own.
+  // Listen, then Serve on a thread of the server's own. Errors: those of Listen; kSystem.
   Status Start(const std::string& endpoint);
   // Waits for the thread that Start made; what its Serve returned. OK if there is none.
   Status Wait();

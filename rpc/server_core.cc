@@ -1,5 +1,6 @@
 #include "pannier/rpc/server_core.h"
 
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -54,19 +55,24 @@ Status ServerCore::Listen(const std::string& endpoint) {
   return absl::OkStatus();
 }
 
-Status ServerCore::Serve() {
-  std::shared_ptr<Listener> listener;
-  {
-    const std::lock_guard lock(mutex_);
-    if (listener_ == nullptr || serving_) {
-      return MakeError(ErrorKind::kInvalidArgument,
-                       listener_ == nullptr ? "serve: the server does not listen; call Listen first"
-                                            : "serve: the server serves already");
-    }
-    serving_ = true;
-    listener = listener_;
+StatusOr<std::shared_ptr<Listener>> ServerCore::Claim() {
+  const std::lock_guard lock(mutex_);
+  if (listener_ == nullptr || serving_) {
+    return MakeError(ErrorKind::kInvalidArgument,
+                     listener_ == nullptr ? "serve: the server does not listen; call Listen first"
+                                          : "serve: the server serves already");
   }
-  Status ended = Loop(*listener);
+  serving_ = true;
+  return listener_;
+}
+
+Status ServerCore::Serve() {
+  PANNIER_ASSIGN_OR_RETURN(const std::shared_ptr<Listener> listener, Claim());
+  return ServeClaimed(*listener);
+}
+
+Status ServerCore::ServeClaimed(Listener& listener) {
+  Status ended = Loop(listener);
   for (auto& [connection, peer] : peers_) peer.connection->Close();
   peers_.clear();
   replies_wait_ = false;
@@ -90,13 +96,21 @@ void ServerCore::Retire() {
 Status ServerCore::Start(const std::string& endpoint) {
   PANNIER_RETURN_IF_ERROR(Listen(endpoint));
   Wait().IgnoreError();  // of a thread that ended before; what it left nobody asked for
-  const std::lock_guard lock(mutex_);
-  thread_ = std::thread([this] {
-    const Status served = Serve();
-    const std::lock_guard status_lock(mutex_);
-    thread_status_ = served;
-  });
-  return absl::OkStatus();
+  PANNIER_ASSIGN_OR_RETURN(const std::shared_ptr<Listener> listener, Claim());
+  int failed = 0;
+  try {
+    const std::lock_guard lock(mutex_);
+    thread_ = std::thread([this, listener] {
+      const Status served = ServeClaimed(*listener);
+      const std::lock_guard status_lock(mutex_);
+      thread_status_ = served;
+    });
+  } catch (const std::system_error& error) {
+    failed = error.code().value();
+  }
+  if (failed == 0) return absl::OkStatus();
+  Retire();
+  return SystemError(failed, absl::StrCat("start serving ", endpoint, ": a thread"));
 }
 
 Status ServerCore::Wait() {

@@ -40,7 +40,10 @@ class ServerCore {
     rpc::ReplyQueue replies;
   };
 
+  // Takes the right to serve, which ServeClaimed gives back. Errors: InvalidArgument.
+  StatusOr<std::shared_ptr<Listener>> Claim();
   // The serving thread's part.
+  Status ServeClaimed(Listener& listener);
   Status Loop(Listener& listener);
   void OnEvent(Listener::Event event);
   void OnMessage(Peer& peer, Message message);

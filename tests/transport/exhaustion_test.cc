@@ -14,8 +14,7 @@
 namespace pannier {
 namespace {
 
-// No new descriptor but `left` of a number past those open now; by default none at all, also
-// where ZeroMQ's thread closes one of an earlier test meanwhile.
+// No descriptor of a number past those open now, and none below.
 class NoDescriptors {
  public:
   explicit NoDescriptors(rlim_t left = 0) {
@@ -23,8 +22,7 @@ class NoDescriptors {
     const int next = dup(0);
     close(next);
     rlimit limit = before_;
-    constexpr rlim_t kStandardStreams = 3;
-    limit.rlim_cur = left == 0 ? kStandardStreams : static_cast<rlim_t>(next) + left;
+    limit.rlim_cur = static_cast<rlim_t>(next) + left;
     setrlimit(RLIMIT_NOFILE, &limit);
   }
   ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }

@@ -19,8 +19,12 @@ class NoDescriptors {
  public:
   explicit NoDescriptors(rlim_t left = 0) {
     getrlimit(RLIMIT_NOFILE, &before_);
-    const int next = dup(0);
-    close(next);
+    // ZeroMQ's thread may still be closing what an earlier test left.
+    int next = LowestFree();
+    for (int before = -1; before != next; next = LowestFree()) {
+      before = next;
+      usleep(20'000);
+    }
     rlimit limit = before_;
     limit.rlim_cur = static_cast<rlim_t>(next) + left;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -30,6 +34,11 @@ class NoDescriptors {
   NoDescriptors& operator=(const NoDescriptors&) = delete;
 
  private:
+  static int LowestFree() {
+    const int fd = dup(0);
+    close(fd);
+    return fd;
+  }
   rlimit before_;
 };
 

@@ -6,15 +6,17 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include <algorithm>
 #include <thread>
 
-#include "pannier/transport/link_socket.h"
+#include "pannier/base/unique_fd.h"
 #include "support.h"
 
 namespace pannier {
 namespace {
 
-// No descriptor of a number past those open now, and none below.
+// No descriptor but `left`, as if the limit had been reached by opening: the gaps between
+// those open now are filled, so that who closes one can open one.
 class NoDescriptors {
  public:
   explicit NoDescriptors(rlim_t left = 0) {
@@ -25,8 +27,15 @@ class NoDescriptors {
       before = next;
       usleep(20'000);
     }
+    int highest = next;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      highest = std::max(highest, std::stoi(entry.path().filename()));
+    }
+    do {
+      fill_.emplace_back(dup(0));
+    } while (fill_.back().get() <= highest);
     rlimit limit = before_;
-    limit.rlim_cur = static_cast<rlim_t>(next) + left;
+    limit.rlim_cur = static_cast<rlim_t>(fill_.back().get()) + 1 + left;
     setrlimit(RLIMIT_NOFILE, &limit);
   }
   ~NoDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
@@ -40,6 +49,7 @@ class NoDescriptors {
     return fd;
   }
   rlimit before_;
+  std::vector<UniqueFd> fill_;
 };
 
 double ProcessorSeconds() {

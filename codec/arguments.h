@@ -59,10 +59,13 @@ inline ArgError TakeLine(BytePtr* next, BytePtr limit, std::string_view* line) {
   return ArgError::kNone;
 }
 
-// An Unpickling error: "byte 12, BINGET: what". `byte` is the opcode's.
+// Unpickling errors, with their position (position.h): "byte 12, BINGET: what". `byte` is the
+// opcode's.
 Status StreamError(size_t offset, uint8_t byte, std::string_view what);
 // The same for an argument. `frame_limits`: what stopped the reader was the end of a frame,
 // not that of the stream.
 Status ArgumentError(size_t offset, uint8_t byte, ArgError error, bool frame_limits);
+Status NoStopError(size_t offset);
+Status NoOpcodeError(size_t offset, uint8_t byte);
 
 }  // namespace pannier::codec::internal

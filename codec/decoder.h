@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "pannier/base/buffer.h"
 #include "pannier/base/status.h"
@@ -51,6 +52,9 @@ struct DecodeOptions {
   // Names of Python 2's modules become those of Python 3 in streams of protocols 0 to 2.
   bool fix_imports = true;
   DecodeLimits limits = {};
+  // If set: gets every global, call, persistent id and extension code that the stream makes, in
+  // that order, also those that the result does not hold, since an unpickler would run them.
+  std::vector<Value>* made = nullptr;
   // Kept by the Document, so that `stream` need not outlive it. `stream` must lie in it.
   Buffer stream_owner = {};
 };

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/position.h"
 #include "pannier/codec/utf8.h"
 
 namespace pannier::codec::internal {
@@ -64,9 +65,12 @@ bool Machine::FailKey(KeyResult result, const Value& culprit) {
 }
 
 bool Machine::Limit(std::string_view what, uint64_t limit) {
-  status_ = MakeError(ErrorKind::kLimit,
-                      absl::StrCat("pickle, byte ", opcode_ - begin_, ": too many ", ToAbsl(what),
-                                   limit != 0 ? absl::StrCat(" (limit ", limit, ")") : ""));
+  const auto offset = static_cast<size_t>(opcode_ - begin_);
+  status_ =
+      WithPosition(MakeError(ErrorKind::kLimit,
+                             absl::StrCat("pickle, byte ", offset, ": too many ", ToAbsl(what),
+                                          limit != 0 ? absl::StrCat(" (limit ", limit, ")") : "")),
+                   {offset, std::nullopt});
   return false;
 }
 
@@ -173,8 +177,7 @@ bool Machine::Loop() {
       in_frame_ = false;
       limit = limit_ = end_;
       if (p == end_) {
-        status_ = MakeError(ErrorKind::kUnpickling, absl::StrCat("pickle, byte ", p - begin_,
-                                                                 ": the stream ends without STOP"));
+        status_ = NoStopError(static_cast<size_t>(p - begin_));
         return false;
       }
     }

@@ -104,6 +104,11 @@ class Machine {
   bool Line(std::string_view* line);
   Value StrOf(std::string&& text);  // copied into the arena
   Value MakeGlobal(Value module, Value name);
+  // Reports `object`, a global, call, persistent id or extension code.
+  const Value& Made(const Value& object) {
+    if (options_.made != nullptr) options_.made->push_back(object);
+    return object;
+  }
   void ResetFence();
 
   const uint8_t* const begin_;

@@ -24,7 +24,7 @@ Value Machine::MakeGlobal(Value module, Value name) {
     uses_->push_back({std::string(module.text()), std::string(name.text()),
                       static_cast<size_t>(opcode_ - begin_), static_cast<Opcode>(*opcode_), 0});
   }
-  return document_->InternGlobal(module, name);
+  return Made(document_->InternGlobal(module, name));
 }
 
 bool Machine::Global() {
@@ -66,7 +66,7 @@ bool Machine::Instance(bool from_lines) {
   }
   const Value args = document_->NewTuple({items + (from_lines ? 0 : 1), top_});
   top_ = items;
-  Push(document_->NewInstance(cls, args));
+  Push(Made(document_->NewInstance(cls, args)));
   return true;
 }
 
@@ -74,7 +74,7 @@ bool Machine::Persistent() {
   std::string_view line;
   if (!Line(&line)) return false;
   if (!IsAscii(line)) return Fail("a persistent id of protocol 0 must be ASCII");
-  Push(document_->NewPersistent(document_->Text(Kind::kStr, line, document_->next_id_++)));
+  Push(Made(document_->NewPersistent(document_->Text(Kind::kStr, line, document_->next_id_++))));
   return true;
 }
 
@@ -94,7 +94,7 @@ bool Machine::Extension(Opcode opcode) {
     uses_->push_back(
         {"", "", static_cast<size_t>(opcode_ - begin_), opcode, static_cast<uint32_t>(code)});
   }
-  Push(document_->NewExtension(static_cast<uint32_t>(code)));
+  Push(Made(document_->NewExtension(static_cast<uint32_t>(code))));
   return true;
 }
 
@@ -107,7 +107,7 @@ bool Machine::Reduce() {
   }
   if (!callee.is_object()) return Fail(TypeError("what is called", callee, "callable"));
   after_setter_ = after_tuple2_ == opcode_ ? next_ : nullptr;
-  top_[-2] = document_->NewReduce(callee, args);
+  top_[-2] = Made(document_->NewReduce(callee, args));
   --top_;
   return true;
 }
@@ -122,8 +122,8 @@ bool Machine::NewObject(bool with_kwargs) {
   if (with_kwargs && !MayBe(cls[2], Kind::kDict)) {
     return Fail(TypeError("the keyword arguments", cls[2], "a dict"));
   }
-  *cls =
-      with_kwargs ? document_->NewObjectEx(*cls, args, cls[2]) : document_->NewObject(*cls, args);
+  *cls = Made(with_kwargs ? document_->NewObjectEx(*cls, args, cls[2])
+                          : document_->NewObject(*cls, args));
   top_ = cls + 1;
   return true;
 }

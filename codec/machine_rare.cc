@@ -90,16 +90,14 @@ bool Machine::Rare(Opcode opcode) {
       return Persistent();
     case Opcode::kBinPersId:
       if (!Have(1)) return false;
-      top_[-1] = document_->NewPersistent(top_[-1]);
+      top_[-1] = Made(document_->NewPersistent(top_[-1]));
       return true;
     case Opcode::kNextBuffer:
       return NextBuffer();
     case Opcode::kReadonlyBuffer:
       return ReadonlyBuffer();
     default:
-      status_ = MakeError(ErrorKind::kUnpickling,
-                          absl::StrCat("pickle, byte ", opcode_ - begin_, ": 0x",
-                                       absl::Hex(*opcode_, absl::kZeroPad2), " is no opcode"));
+      status_ = NoOpcodeError(static_cast<size_t>(opcode_ - begin_), *opcode_);
       return false;
   }
 }

@@ -2,14 +2,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "pannier/codec/arguments.h"
+#include "pannier/codec/position.h"
 
 namespace pannier::codec {
 namespace internal {
 
 Status StreamError(size_t offset, uint8_t byte, std::string_view what) {
   const std::string_view name = InfoOf(byte).name;
-  return MakeError(ErrorKind::kUnpickling,
-                   absl::StrCat("pickle, byte ", offset, ", ", ToAbsl(name), ": ", ToAbsl(what)));
+  return WithPosition(
+      MakeError(ErrorKind::kUnpickling,
+                absl::StrCat("pickle, byte ", offset, ", ", ToAbsl(name), ": ", ToAbsl(what))),
+      {offset, byte});
 }
 
 Status ArgumentError(size_t offset, uint8_t byte, ArgError error, bool frame_limits) {
@@ -17,6 +20,20 @@ Status ArgumentError(size_t offset, uint8_t byte, ArgError error, bool frame_lim
   return StreamError(
       offset, byte,
       frame_limits ? "the frame ends inside this opcode" : "the stream ends inside this opcode");
+}
+
+Status NoStopError(size_t offset) {
+  return WithPosition(
+      MakeError(ErrorKind::kUnpickling,
+                absl::StrCat("pickle, byte ", offset, ": the stream ends without STOP")),
+      {offset, std::nullopt});
+}
+
+Status NoOpcodeError(size_t offset, uint8_t byte) {
+  return WithPosition(MakeError(ErrorKind::kUnpickling,
+                                absl::StrCat("pickle, byte ", offset, ": 0x",
+                                             absl::Hex(byte, absl::kZeroPad2), " is no opcode")),
+                      {offset, std::nullopt});
 }
 
 namespace {
@@ -112,17 +129,14 @@ bool Tokenizer::Next(Token* token) {
     limit_ = end_;
   }
   if (next_ == limit_) {
-    return Fail(MakeError(ErrorKind::kUnpickling, absl::StrCat("pickle, byte ", offset(),
-                                                               ": the stream ends without STOP")));
+    return Fail(internal::NoStopError(offset()));
   }
   const uint8_t byte = *next_;
   *token = Token();
   token->info = &InfoOf(byte);
   token->offset = offset();
   if (token->info->name.empty()) {
-    return Fail(MakeError(ErrorKind::kUnpickling,
-                          absl::StrCat("pickle, byte ", offset(), ": 0x",
-                                       absl::Hex(byte, absl::kZeroPad2), " is no opcode")));
+    return Fail(internal::NoOpcodeError(offset(), byte));
   }
   const uint8_t* after = next_ + 1;
   const internal::ArgError error = internal::ReadArgument(token->info->arg, &after, limit_, token);

@@ -19,20 +19,8 @@ namespace {
 // The window that each side grants: docs/wire_format.md, "Credit".
 constexpr uint32_t kWindowMessages = 1024;
 constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
-// After the way to the peer broke, what it sent before arrives within this time of quiet: it
-// is in this process already.
-constexpr absl::Duration kQuietWithoutWay = absl::Milliseconds(50);
-// After the link ended without a word, the peer is dead, and its way breaks as well; unless a
-// child that it forked has a copy.
-constexpr absl::Duration kQuietWithoutLink = absl::Milliseconds(500);
-// After the peer said on the link that it closes, its bye comes behind all that it sent.
-constexpr absl::Duration kQuietBeforeBye = absl::Seconds(10);
-// Close waits for nobody; this is how long its last frames may take on their way.
-constexpr absl::Duration kCloseLinger = absl::Seconds(5);
 // Who only sends serves after as many messages: it learns of ends, and of what the link says.
 constexpr uint64_t kServeEach = 64;
-// Turns of serving at the close, to find what the window lets a peer send.
-constexpr int kLastTurns = 4;
 
 bool QuarterGone(uint64_t taken, uint64_t reported, uint64_t window) {
   return taken - reported >= (window + 3) / 4;
@@ -92,7 +80,7 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   header.stream_size = body.size();
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame frame(pieces, {});
-  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) GoQuiet(kQuietWithoutWay);
+  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) OnDisconnect();
 }
 
 // ---- Sending ------------------------------------------------------------------------
@@ -152,7 +140,7 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
               sizeof(sent_sequence_));
   if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
-    GoQuiet(kQuietWithoutWay);
+    OnDisconnect();
     return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
   }
   ++sent_sequence_;
@@ -168,7 +156,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   for (;;) {
     const Status status = outbound.AnnounceSegments();
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      GoQuiet(kQuietWithoutLink);
+      OnLinkLost();
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
@@ -349,100 +337,11 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
   hub_->OnReady(*this);
 }
 
-void Channel::OnLinkEvent() {
-  const StatusOr<bool> alive = link_->ReceivePackets();
-  if (!alive.ok()) return End(alive.status());
-  if (*alive) return;
-  hub_->Unwatch(std::exchange(link_watch_, 0));
-  link_->PeerIsGone();
-  GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
-  Probe();
-}
-
-void Channel::OnDisconnect() { GoQuiet(kQuietWithoutWay); }
-
-void Channel::Probe() {
-  const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
-  if (!Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
-}
-
-void Channel::GoQuiet(absl::Duration quiet) {
-  if (state_ != State::kOpen && state_ != State::kEnding) return;
-  if (quiet >= quiet_time_) return;
-  state_ = State::kEnding;
-  quiet_time_ = quiet;
-  quiet_ = Deadline::After(quiet);
-  hub_->StateChanged();  // who sends must not go on, and who sleeps has a timer to heed
-}
-
-Deadline Channel::OnTimer() {
-  if (state_ == State::kEnding && quiet_.Passed()) {
-    End(MakeError(ErrorKind::kConnectionLost,
-                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
-  }
-  return state_ == State::kEnding ? quiet_ : Deadline::Never();
-}
-
-// ---- The end ------------------------------------------------------------------------
-
-Status Channel::OverStatus() const {
-  if (state_ == State::kClosed) {
-    return MakeError(ErrorKind::kClosed,
-                     absl::StrCat("the connection to ", info_.endpoint, " is closed"));
-  }
-  return status_;
-}
+// ---- State -----------------------------------------------------------------------------
 
 Status Channel::Annotated(const Status& status, const char* what) const {
   return Annotate(status,
                   absl::StrCat(what, ", ", info_.peer.empty() ? info_.endpoint : info_.peer));
-}
-
-void Channel::End(Status status) {
-  if (Over()) return;
-  if (KindOf(status) == ErrorKind::kCorruptMessage) {
-    status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
-    wire::Reason reason{KindOf(status), std::string(status.message())};
-    SendControl(wire::FrameType::kBye, wire::Serialize(reason));
-  }
-  state_ = State::kEnded;
-  status_ = std::move(status);
-  quiet_ = Deadline::Never();
-  if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
-  SignalFd();
-  hub_->OnReady(*this);
-  hub_->StateChanged();
-}
-
-void Channel::Close() {
-  if (pannier::Forked(hub_->epoch())) return;
-  std::shared_ptr<Link> link;
-  std::deque<Inbound> inbox;
-  {
-    Hub::Lock lock(hub_->mutex());
-    if (state_ == State::kClosed) return;
-    // What is here already hands its leases back below.
-    for (int i = 0; i < kLastTurns && hub_->ServeOnce(lock); ++i) continue;
-    if (state_ == State::kClosed) return;
-    absl::Duration linger = absl::ZeroDuration();
-    if (state_ == State::kOpen) {
-      if (link_ != nullptr) link_->AnnounceClose();
-      SendControl(wire::FrameType::kBye, wire::Serialize(wire::Reason{}));
-      linger = kCloseLinger;
-    }
-    state_ = State::kClosed;
-    if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
-    link.swap(link_);
-    inbox.swap(inbox_);
-    fd_epoll_ = UniqueFd();
-    fd_event_ = UniqueFd();
-    hub_->OnClosed(*this, linger);
-    hub_->StateChanged();
-  }
-  for (Inbound& inbound : inbox) {
-    inbound.link = link;
-    inbound.HandBack();
-  }
 }
 
 // A forked child has one thread, and perhaps a copy of the mutex that another held.

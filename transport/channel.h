@@ -99,6 +99,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
   void OnMessage(RawFrame raw, wire::Frame frame);
   void OnLinkEvent();
+  void OnLinkLost();  // without a word: the peer died
   // From now on the channel is ending, if nothing comes for so long.
   void GoQuiet(absl::Duration quiet);
   void SignalFd();

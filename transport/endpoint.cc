@@ -9,12 +9,14 @@
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace pannier {
 namespace {
 
 constexpr size_t kMaxIpcPath = sizeof(sockaddr_un::sun_path) - 1;
+constexpr uint32_t kMaxPort = 65535;
 
 Status Invalid(const std::string& text, const std::string& why) {
   return MakeError(ErrorKind::kInvalidArgument, absl::StrCat("endpoint '", text, "': ", why));
@@ -44,6 +46,11 @@ StatusOr<Endpoint> ParseEndpoint(const std::string& text) {
     const size_t colon = endpoint.address.rfind(':');
     if (colon == std::string::npos || colon + 1 == endpoint.address.size()) {
       return Invalid(text, "a tcp endpoint ends in :PORT");
+    }
+    const std::string port = endpoint.address.substr(colon + 1);
+    uint32_t number = 0;
+    if (port != "*" && (!absl::SimpleAtoi(port, &number) || number > kMaxPort)) {
+      return Invalid(text, absl::StrCat("'", port, "' is no port: 0 to ", kMaxPort, ", or *"));
     }
   } else if (scheme == "inproc") {
     endpoint.scheme = Endpoint::Scheme::kInproc;

@@ -16,7 +16,7 @@ struct Endpoint {
 };
 
 // Errors: InvalidArgument (unknown scheme, empty address, an ipc path too long for a
-// Unix socket, tcp without a port).
+// Unix socket, tcp without a port or with a false one).
 StatusOr<Endpoint> ParseEndpoint(const std::string& text);
 
 // Errors: kSystem with EADDRINUSE if a live process listens on this ipc path. A path

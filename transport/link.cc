@@ -91,12 +91,11 @@ StatusOr<std::unique_ptr<Link>> Link::Create(std::string peer, std::shared_ptr<L
                                              std::unique_ptr<LeaseRow> row, const UniqueFd& ring) {
   PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<Import> import, Import::Create(peer, ring.get()));
   // Its end is the end of what we hold of the peer's, though our row may keep the socket open.
-  import->KeepAlive(
-      std::shared_ptr<void>(socket.get(), [socket](void*) { socket->EndSending();
-}));
-return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
-                                      std::move(row), std::move(import)));
-}  // namespace pannier
+  const auto end_sending = [socket](void*) { socket->EndSending(); };
+  import->KeepAlive(std::shared_ptr<void>(socket.get(), end_sending));
+  return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
+                                        std::move(row), std::move(import)));
+}
 
 Link::Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
            std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import)

@@ -1,6 +1,5 @@
 #include "pannier/transport/listening_hub.h"
 
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -15,13 +14,10 @@
 namespace pannier {
 namespace {
 
-// Peers that may be half-way through the handshake, and link sockets without a token.
+// Peers that may be half-way through the handshake.
 constexpr size_t kMaxGreetings = 1024;
 // Connections that the program has not accepted yet.
 constexpr size_t kMaxAccepted = 1024;
-constexpr size_t kMaxPendingLinks = 256;
-// How long links wait at the door when even the spare descriptor is gone.
-constexpr absl::Duration kDoorClosed = absl::Milliseconds(100);
 
 // Endpoints of this process: a connect in the same thread serves its listener meanwhile.
 std::mutex g_mutex;
@@ -46,14 +42,19 @@ StatusOr<std::shared_ptr<ListeningHub>> ListeningHub::Open(const Endpoint& endpo
   std::shared_ptr<ListeningHub> hub(new ListeningHub(std::move(socket), options));
   hub->endpoint_ = std::move(bound);
   PANNIER_RETURN_IF_ERROR(hub->Hub::Open());
-  if (options.link) PANNIER_RETURN_IF_ERROR(hub->ListenForLinks());
+  if (options.link) PANNIER_RETURN_IF_ERROR(hub->door_.Listen());
   const std::lock_guard lock(g_mutex);
   Bound()[hub->endpoint_] = hub;
   return hub;
 }
 
 ListeningHub::ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options)
-    : ChannelOwner(std::move(socket), options.interrupted), options_(options) {}
+    : ChannelOwner(std::move(socket), options.interrupted),
+      options_(options),
+      door_(*this, options.handshake_timeout, [this](std::shared_ptr<LinkSocket> arrived) {
+        // A peer whose link cannot be established sees its socket closed and goes on without.
+        (void)EstablishLink(std::move(arrived));
+      }) {}
 
 ListeningHub::~ListeningHub() {
   if (Forked(epoch())) return;  // the mutex may be held by a thread that is not here
@@ -136,7 +137,7 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   welcome.version = *version;
   welcome.limits = Channel::LimitsOf(options_);
   welcome.token = greeting.token;
-  if (hello->wants_link) welcome.link_name = link_name_;
+  if (hello->wants_link) welcome.link_name = door_.name();
   greeting.hello = *hello;
   greeting.welcome = wire::Serialize(welcome);
   greeting.expires = Deadline::After(options_.handshake_timeout);
@@ -186,59 +187,6 @@ void ListeningHub::Refuse(const RoutingId& to, uint64_t number, const Status& st
 }
 
 // ---- Links --------------------------------------------------------------------------
-
-Status ListeningHub::ListenForLinks() {
-  PANNIER_ASSIGN_OR_RETURN(link_listener_, LinkSocket::Listen(&link_name_));
-  OpenLinkDoor();
-  return absl::OkStatus();
-}
-
-void ListeningHub::OpenLinkDoor() {
-  if (!spare_.valid()) spare_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
-  link_listener_watch_ = Watch(link_listener_.get(), [this] { AcceptLinks(); });
-  link_door_opens_ = Deadline::Never();
-}
-
-// Accepts the next link with the spare descriptor and closes it: its peer goes on without.
-bool ListeningHub::TurnAwayLink() {
-  if (!std::exchange(spare_, UniqueFd()).valid()) return false;
-  const bool turned_away = LinkSocket::Accept(link_listener_.get()).valid();
-  spare_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
-  return turned_away;
-}
-
-void ListeningHub::AcceptLinks() {
-  for (;;) {
-    UniqueFd fd = LinkSocket::Accept(link_listener_.get());
-    if (!fd.valid()) {
-      if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno == EAGAIN) return;
-      // No descriptor is free. Who waits at the door would raise its event all the time.
-      if (TurnAwayLink()) continue;
-      Unwatch(std::exchange(link_listener_watch_, 0));
-      link_door_opens_ = Deadline::After(kDoorClosed);
-      return;
-    }
-    if (pending_links_.size() >= kMaxPendingLinks) continue;  // closed: its peer does without
-    auto socket = std::make_shared<LinkSocket>(std::move(fd));
-    const StatusOr<PeerCredentials> peer = socket->Peer();
-    if (!peer.ok() || peer->uid != geteuid()) continue;  // closed: not of this user
-    auto number = std::make_shared<uint64_t>(0);
-    *number = Watch(socket->fd(), [this, number] { OnPendingLink(*number); });
-    pending_links_.emplace(
-        *number, PendingLink{std::move(socket), Deadline::After(options_.handshake_timeout)});
-  }
-}
-
-void ListeningHub::OnPendingLink(uint64_t watch) {
-  const auto pending = pending_links_.find(watch);
-  if (pending == pending_links_.end()) return;
-  std::shared_ptr<LinkSocket> socket = std::move(pending->second.socket);
-  Unwatch(watch);
-  pending_links_.erase(pending);
-  // A peer whose link cannot be established sees its socket closed and goes on without.
-  (void)EstablishLink(std::move(socket));
-}
 
 Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   PANNIER_ASSIGN_OR_RETURN(Link::Greeting packet,
@@ -308,12 +256,7 @@ void ListeningHub::StopAccepting() {
   if (stopped_) return;
   stopped_ = true;
   greetings_.clear();
-  for (const auto& [watch, pending] : pending_links_) Unwatch(watch);
-  pending_links_.clear();
-  if (link_listener_watch_ != 0) Unwatch(std::exchange(link_listener_watch_, 0));
-  link_door_opens_ = Deadline::Never();
-  link_listener_ = UniqueFd();
-  spare_ = UniqueFd();
+  door_.Close();
   StopListening();
   ShutdownIfUnused();
 }
@@ -347,8 +290,8 @@ Deadline ListeningHub::OnTimer() {
     probes_.pop_front();
     probe = true;
   }
-  if (link_door_opens_.Passed()) OpenLinkDoor();
-  Deadline next = probes_.empty() ? link_door_opens_ : Earlier(link_door_opens_, probes_.front());
+  Deadline next = door_.OnTimer();
+  if (!probes_.empty()) next = Earlier(next, probes_.front());
   for (const auto& [routing, channel] : channels_) {
     if (probe) channel->Probe();
     next = Earlier(next, channel->OnTimer());
@@ -359,15 +302,6 @@ Deadline ListeningHub::OnTimer() {
       greetings_.erase(current);
     } else {
       next = Earlier(next, current->second.expires);
-    }
-  }
-  for (auto pending = pending_links_.begin(); pending != pending_links_.end();) {
-    if (pending->second.expires.Passed()) {
-      Unwatch(pending->first);
-      pending = pending_links_.erase(pending);
-    } else {
-      next = Earlier(next, pending->second.expires);
-      ++pending;
     }
   }
   return next;

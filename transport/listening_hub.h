@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pannier/transport/channel.h"
+#include "pannier/transport/link_door.h"
 
 namespace pannier {
 
@@ -60,34 +61,19 @@ class ListeningHub final : public ChannelOwner {
     Deadline expires = Deadline::Never();
     std::unique_ptr<Link> link;  // once accepted
   };
-  struct PendingLink {
-    std::shared_ptr<LinkSocket> socket;
-    Deadline expires = Deadline::Never();
-  };
-
   ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options);
   void OnHello(const RawFrame& raw, const wire::Frame& frame);
   void OnReadyFrame(std::map<RoutingId, Greeting>::iterator greeting, const wire::Frame& frame);
   void Refuse(const RoutingId& to, uint64_t number, const Status& status);
   void SendTo(const RoutingId& to, uint64_t number, wire::FrameType type, const std::string& body);
-  Status ListenForLinks();
-  void AcceptLinks();
-  bool TurnAwayLink();
-  void OpenLinkDoor();
-  void OnPendingLink(uint64_t watch);
   Status EstablishLink(std::shared_ptr<LinkSocket> socket);
   void ShutdownIfUnused();
 
   TransportOptions options_;  // constant after construction
   std::string endpoint_;      // likewise
-  UniqueFd link_listener_;
-  UniqueFd spare_;         // given up for a moment to turn away links when none is free
-  std::string link_name_;  // empty: links are not offered
-  uint64_t link_listener_watch_ = 0;
-  Deadline link_door_opens_ = Deadline::Never();  // while not watched
+  LinkDoor door_;             // listens if links are offered
   std::map<RoutingId, Greeting> greetings_;
-  std::map<uint64_t, PendingLink> pending_links_;  // by watch
-  std::map<RoutingId, Channel*> channels_;         // ready ones, until closed
+  std::map<RoutingId, Channel*> channels_;  // ready ones, until closed
   std::deque<std::shared_ptr<Channel>> accepted_;
   std::deque<Channel*> ready_;  // of those served
   std::map<Channel*, std::shared_ptr<Channel>> served_;

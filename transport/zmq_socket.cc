@@ -113,6 +113,10 @@ class MessageOwner final : public BufferOwner {
 };
 
 Status ZmqError(const zmq::error_t& error, const std::string& what) {
+  // What it makes of an address that it cannot read.
+  if (error.num() == EINVAL) {
+    return MakeError(ErrorKind::kInvalidArgument, absl::StrCat(what, ": no such address"));
+  }
   // ZeroMQ's own numbers have no text in strerror.
   if (error.num() < ZMQ_HAUSNUMERO) return SystemError(error.num(), what);
   return MakeError(ErrorKind::kSystem, absl::StrCat(what, ": ", error.what()));

@@ -15,8 +15,9 @@ TEST(ParseEndpoint, KnowsThreeSchemes) {
 
 TEST(ParseEndpoint, ErrorsNameTheEndpoint) {
   const std::string long_path = "ipc:///" + std::string(200, 'p');
-  for (const std::string text : {"", "ipc://", "/tmp/x", "udp://1.2.3.4:5", "tcp://host",
-                                 "tcp://host:", "tcp://", long_path.c_str()}) {
+  for (const std::string text :
+       {"", "ipc://", "/tmp/x", "udp://1.2.3.4:5", "tcp://host", "tcp://host:", "tcp://",
+        "tcp://host:x", "tcp://host:80x", "tcp://host:-1", "tcp://host:65536", long_path.c_str()}) {
     const Status status = ParseEndpoint(text).status();
     EXPECT_EQ(KindOf(status), ErrorKind::kInvalidArgument) << text;
     EXPECT_NE(std::string(status.message()).find("'" + text + "'"), std::string::npos) << status;

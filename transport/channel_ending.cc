@@ -1,0 +1,126 @@
+// How a channel ends: what tells of the peer's end, how long what it sent before is waited
+// for, and what is let go of.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "pannier/base/process_epoch.h"
+#include "pannier/transport/channel.h"
+
+namespace pannier {
+namespace {
+
+// After the way to the peer broke, what it sent before arrives within this time of quiet: it
+// is in this process already.
+constexpr absl::Duration kQuietWithoutWay = absl::Milliseconds(50);
+// After the link ended without a word, the peer is dead, and its way breaks as well; unless a
+// child that it forked has a copy.
+constexpr absl::Duration kQuietWithoutLink = absl::Milliseconds(500);
+// After the peer said on the link that it closes, its bye comes behind all that it sent.
+constexpr absl::Duration kQuietBeforeBye = absl::Seconds(10);
+// Close waits for nobody; this is how long its last frames may take on their way.
+constexpr absl::Duration kCloseLinger = absl::Seconds(5);
+// Turns of serving at the close, to find what the window lets a peer send.
+constexpr int kLastTurns = 4;
+
+}  // namespace
+
+// ---- The peer's end -----------------------------------------------------------------------
+
+void Channel::OnLinkEvent() {
+  const StatusOr<bool> alive = link_->ReceivePackets();
+  if (!alive.ok()) return End(alive.status());
+  if (*alive) return;
+  hub_->Unwatch(std::exchange(link_watch_, 0));
+  link_->PeerIsGone();
+  if (link_->PeerCloses()) {
+    GoQuiet(kQuietBeforeBye);
+  } else {
+    OnLinkLost();
+  }
+  Probe();
+}
+
+void Channel::OnLinkLost() { GoQuiet(kQuietWithoutLink); }
+
+void Channel::OnDisconnect() { GoQuiet(kQuietWithoutWay); }
+
+void Channel::Probe() {
+  const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
+  if (!Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
+}
+
+void Channel::GoQuiet(absl::Duration quiet) {
+  if (state_ != State::kOpen && state_ != State::kEnding) return;
+  if (quiet >= quiet_time_) return;
+  state_ = State::kEnding;
+  quiet_time_ = quiet;
+  quiet_ = Deadline::After(quiet);
+  hub_->StateChanged();  // who sends must not go on, and who sleeps has a timer to heed
+}
+
+Deadline Channel::OnTimer() {
+  if (state_ == State::kEnding && quiet_.Passed()) {
+    End(MakeError(ErrorKind::kConnectionLost,
+                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
+  }
+  return state_ == State::kEnding ? quiet_ : Deadline::Never();
+}
+
+// ---- The end -------------------------------------------------------------------------------
+
+Status Channel::OverStatus() const {
+  if (state_ == State::kClosed) {
+    return MakeError(ErrorKind::kClosed,
+                     absl::StrCat("the connection to ", info_.endpoint, " is closed"));
+  }
+  return status_;
+}
+
+void Channel::End(Status status) {
+  if (Over()) return;
+  if (KindOf(status) == ErrorKind::kCorruptMessage) {
+    status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
+    wire::Reason reason{KindOf(status), std::string(status.message())};
+    SendControl(wire::FrameType::kBye, wire::Serialize(reason));
+  }
+  state_ = State::kEnded;
+  status_ = std::move(status);
+  quiet_ = Deadline::Never();
+  if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+  SignalFd();
+  hub_->OnReady(*this);
+  hub_->StateChanged();
+}
+
+void Channel::Close() {
+  if (pannier::Forked(hub_->epoch())) return;
+  std::shared_ptr<Link> link;
+  std::deque<Inbound> inbox;
+  {
+    Hub::Lock lock(hub_->mutex());
+    if (state_ == State::kClosed) return;
+    // What is here already hands its leases back below.
+    for (int i = 0; i < kLastTurns && hub_->ServeOnce(lock); ++i) continue;
+    if (state_ == State::kClosed) return;
+    absl::Duration linger = absl::ZeroDuration();
+    if (state_ == State::kOpen) {
+      if (link_ != nullptr) link_->AnnounceClose();
+      SendControl(wire::FrameType::kBye, wire::Serialize(wire::Reason{}));
+      linger = kCloseLinger;
+    }
+    state_ = State::kClosed;
+    if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+    link.swap(link_);
+    inbox.swap(inbox_);
+    fd_epoll_ = UniqueFd();
+    fd_event_ = UniqueFd();
+    hub_->OnClosed(*this, linger);
+    hub_->StateChanged();
+  }
+  for (Inbound& inbound : inbox) {
+    inbound.link = link;
+    inbound.HandBack();
+  }
+}
+
+}  // namespace pannier

@@ -15,8 +15,17 @@ bool Ledger::DropUser(BlockId block) {
   return DropHold(block);
 }
 
+std::optional<uint64_t> LedgerRow::OldestGrant() const {
+  std::optional<uint64_t> oldest;
+  for (uint32_t i = 0; i < touched_; ++i) {
+    const LeaseSlot& slot = slots_[i];
+    if (slot.in_use && (!oldest || slot.granted < *oldest)) oldest = slot.granted;
+  }
+  return oldest;
+}
+
 std::optional<Ledger::Ticket> Ledger::Grant(LedgerRow* row, BlockId block, uint64_t offset,
-                                            uint64_t length) {
+                                            uint64_t length, uint64_t now) {
   uint32_t index = row->free_;
   if (index != LedgerRow::kNone) {
     row->free_ = row->slots_[index].next_free;
@@ -30,6 +39,7 @@ std::optional<Ledger::Ticket> Ledger::Grant(LedgerRow* row, BlockId block, uint6
   if (++slot.generation == 0) slot.generation = 1;
   slot.offset = offset;
   slot.length = length;
+  slot.granted = now;
   slot.block = block;
   slot.in_use = true;
   ++row->leases_;
@@ -50,11 +60,10 @@ std::optional<Ledger::Taken> Ledger::Take(LedgerRow* row, uint32_t index, uint32
   return Taken{slot.block, DropHold(slot.block)};
 }
 
-void Ledger::Clear(LedgerRow* row, const std::function<void(BlockId)>& freed) {
+void Ledger::Clear(LedgerRow* row, const std::function<void(const Taken&)>& ended) {
   for (uint32_t i = 0; i < row->touched_; ++i) {
     if (!row->slots_[i].in_use) continue;
-    const auto taken = Take(row, i, row->slots_[i].generation);
-    if (taken->last) freed(taken->block);
+    ended(*Take(row, i, row->slots_[i].generation));
   }
 }
 

@@ -21,6 +21,7 @@ namespace pannier {
 struct LeaseSlot {
   uint64_t offset;  // of the range, in the block's segment
   uint64_t length;
+  uint64_t granted;     // when, by the clock of who granted it
   uint32_t generation;  // of the last lease in this slot
   BlockId block;
   uint32_t next_free;  // meaningful if not in use
@@ -37,6 +38,8 @@ class LedgerRow {
   uint32_t capacity() const { return capacity_; }
   uint32_t leases() const { return leases_; }
   uint64_t bytes() const { return bytes_; }
+  // When the lease that has been out longest was granted; looks at every slot.
+  std::optional<uint64_t> OldestGrant() const;
 
  private:
   friend class Ledger;
@@ -72,14 +75,15 @@ class Ledger {
     return Holds(block) ? blocks_[block].holds - (blocks_[block].user ? 1 : 0) : 0;
   }
 
-  // Writes a lease on `block` into the row; nothing if the row's credit is used up.
-  // REQUIRES: Holds(block).
-  std::optional<Ticket> Grant(LedgerRow* row, BlockId block, uint64_t offset, uint64_t length);
+  // Writes a lease on `block` into the row; nothing if the row's credit is used up. `now` is
+  // kept for OldestGrant. REQUIRES: Holds(block).
+  std::optional<Ticket> Grant(LedgerRow* row, BlockId block, uint64_t offset, uint64_t length,
+                              uint64_t now = 0);
   // Ends the lease. Nothing, and nothing changed, if the row has no such lease: the
   // numbers may come from a peer.
   std::optional<Taken> Take(LedgerRow* row, uint32_t slot, uint32_t generation);
-  // Ends all leases of the row; `freed` is called for each block that nobody holds now.
-  void Clear(LedgerRow* row, const std::function<void(BlockId)>& freed);
+  // Ends all leases of the row; `ended` is called for each, at once.
+  void Clear(LedgerRow* row, const std::function<void(const Taken&)>& ended);
 
   // Checks invariants 2 to 5 of docs/ownership.md over `rows`, which must be all rows that
   // have leases. `page_bytes` is the size of the allocator's pages.

@@ -96,6 +96,10 @@ void Mapping::Populate() const {
 #endif
 }
 
+bool Mapping::SetWritable(uint64_t offset, uint64_t size, bool writable) const {
+  return ::mprotect(data_ + offset, size, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
+}
+
 bool Mapping::DropPages(uint64_t offset, uint64_t size) const {
   if (::madvise(data_ + offset, size, MADV_DONTNEED) == 0) return true;
   // The usual reason is mlockall(2): locked pages are not dropped. Locked or not, these

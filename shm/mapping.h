@@ -35,6 +35,12 @@ class Mapping {
   // faults later. Advice: where the system cannot, the faults come.
   void Populate() const;
 
+  // Takes from a kShared mapping's range the right to be written to, or gives it back. The
+  // seal of a segment does not stand against that: it forbids new mappings. REQUIRES: whole
+  // pages inside the mapping. False if the system refused (vm.max_map_count), and nothing
+  // changed.
+  bool SetWritable(uint64_t offset, uint64_t size, bool writable) const;
+
   // Forgets this process's copies of pages of a kPrivate mapping, so that the range shows
   // the file again. REQUIRES: whole pages inside the mapping. False if the system refused:
   // then some copies may still show.

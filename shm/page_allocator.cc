@@ -97,6 +97,18 @@ std::vector<uint32_t> PageAllocator::FreeSegments() {
   return ids;
 }
 
+uint64_t PageAllocator::LargestFree() {
+  CoalesceRecent();
+  if (rows_ == 0) return 0;
+  const int row = std::bit_width(rows_) - 1;
+  uint64_t largest = 0;
+  for (BlockId id = heads_[row][std::bit_width(columns_[row]) - 1]; id != kNoBlock;
+       id = nodes_[id].next_free) {
+    largest = std::max(largest, nodes_[id].pages);
+  }
+  return largest;
+}
+
 BlockId PageAllocator::Allocate(uint64_t pages) {
   if (pages > pages_ - used_pages_) return kNoBlock;  // also keeps ClassOf inside its table
   BlockId id = TakeRecent(pages);

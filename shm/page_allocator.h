@@ -49,6 +49,8 @@ class PageAllocator {
   bool RemoveSegment(uint32_t id);
   // The segments without a used block. Coalesces the stack.
   std::vector<uint32_t> FreeSegments();
+  // Pages of the longest free block. Coalesces the stack.
+  uint64_t LargestFree();
 
   // A block of exactly `pages` pages, or kNoBlock. REQUIRES: pages > 0.
   BlockId Allocate(uint64_t pages);

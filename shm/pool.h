@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "pannier/base/buffer.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
@@ -35,12 +36,21 @@ struct PoolOptions {
   // return ring. Rounded up to a power of two.
   uint32_t leases_per_peer = 16384;
   std::string name = "default";  // for messages and repr
+  // Bytes of segments that the pool takes and pre-faults when it is made, and keeps.
+  uint64_t warm = 0;
+  // How long a segment without a used block is kept, beyond `warm`: see Pool::Maintain.
+  absl::Duration idle_time = absl::Seconds(10);
+  // The owner's own pages of a block are read-only while leases on it are out, so that a
+  // forbidden write ends in SIGSEGV at its line, and a read(2) into the block in EFAULT.
+  // PANNIER_DEBUG=1 turns it on for every pool (docs/ownership.md, "Guarded blocks").
+  bool guard = false;
 };
 
 struct PeerLeases {
   std::string peer;
   uint64_t leases = 0;
   uint64_t bytes = 0;  // sum of the leased ranges
+  absl::Duration oldest;  // how long the longest of them has been out, to some milliseconds
 };
 
 struct PoolStats {
@@ -50,6 +60,7 @@ struct PoolStats {
   uint64_t blocks = 0;            // allocated or leased
   uint64_t used_bytes = 0;        // of those blocks, whole pages
   uint64_t free_bytes = 0;        // segment_bytes - used_bytes
+  uint64_t largest_free_bytes = 0;  // of these, the most that lie together
   uint64_t high_water_bytes = 0;  // most used_bytes ever
   uint64_t allocations = 0;       // since the start
   uint64_t copied_bytes = 0;      // payload copied into blocks by sends, since the start
@@ -99,6 +110,7 @@ class LeaseRow {
 
 class Pool {
  public:
+  // Errors: InvalidArgument (options; PANNIER_POOL_QUOTA), and for `warm` those of Allocate.
   static StatusOr<std::shared_ptr<Pool>> Create(const PoolOptions& options = {});
   // The pool that the process's connections use unless told otherwise. Made on first
   // use, never destroyed; in a forked child, a new one.
@@ -112,7 +124,7 @@ class Pool {
   // page-aligned, contents unspecified. If the quota is reached, collects what peers
   // handed back and waits for more until `deadline`. Errors: PoolExhausted, naming the
   // peers that hold most; kSystem (memory or descriptors of the machine are used up);
-  // Forked.
+  // Closed; Forked.
   virtual StatusOr<Buffer> Allocate(size_t size, Deadline deadline = Deadline::Now()) = 0;
   // Allocate and copy: counted in copied_bytes.
   virtual StatusOr<Buffer> Copy(ByteSpan bytes, Deadline deadline = Deadline::Now()) = 0;
@@ -148,6 +160,14 @@ class Pool {
   virtual void DrainReturns() = 0;
   // Gives segments without a used block back to the system; the bytes given back.
   virtual uint64_t Trim() = 0;
+  // Collects the return rings, and gives segments back that have been without a used block
+  // for PoolOptions::idle_time. Returns when to call it again; Never if there is nothing to
+  // wait for until the next allocation. Cheap before its time. Allocate does the same on its
+  // way: this is for the timer of a process that allocates nothing any more.
+  virtual Deadline Maintain() = 0;
+  // No allocation and no new row from now on: they fail with Closed. Buffers, leases and rows
+  // go on; memory goes back to the system as they end. Idempotent.
+  virtual void Close() = 0;
   // Drains, drops the rows of peers that are gone, and counts.
   virtual PoolStats Stats() = 0;
   // Checks every invariant of allocator and ledger (docs/ownership.md), for tests.

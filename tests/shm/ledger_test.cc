@@ -91,10 +91,14 @@ TEST_F(LedgerTest, ClearEndsEveryLease) {
   for (int i = 0; i < 3; ++i) Grant(&row, gone);
   ledger_.DropUser(gone);
   std::vector<BlockId> freed;
-  ledger_.Clear(&row, [&](BlockId block) {
-    freed.push_back(block);
-    allocator_.Free(block);
+  int ended = 0;
+  ledger_.Clear(&row, [&](const Ledger::Taken& taken) {
+    ++ended;
+    if (!taken.last) return;
+    freed.push_back(taken.block);
+    allocator_.Free(taken.block);
   });
+  EXPECT_EQ(ended, 6);
   EXPECT_EQ(freed, std::vector<BlockId>{gone});
   EXPECT_EQ(row.leases(), 0u);
   EXPECT_EQ(row.bytes(), 0u);

@@ -1,0 +1,39 @@
+#include "pannier/shm/spin_time.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace pannier {
+namespace {
+
+// Below this a spin cannot see more than what is there already.
+constexpr SpinTime::Duration kLeast = std::chrono::microseconds(1);
+// A wait that took so much longer than the longest spin might be short if both sides spun:
+// each waits for the other's processor to wake.
+constexpr int kShortFactor = 8;
+// Of so many short waits, one is spent spinning in full.
+constexpr uint32_t kTryOneIn = 16;
+
+}  // namespace
+
+int ProcessorsToRunOn() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+SpinTime::SpinTime(Duration most, int processors)
+    : most_(processors > 1 ? most : Duration::zero()), budget_(most_) {}
+
+void SpinTime::InVain(Duration took) {
+  budget_ /= 2;
+  if (budget_ < kLeast) budget_ = Duration::zero();
+  if (took > most_ * kShortFactor) return;
+  if (++short_waits_ < kTryOneIn) return;
+  short_waits_ = 0;
+  budget_ = most_;
+}
+
+}  // namespace pannier

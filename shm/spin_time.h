@@ -1,0 +1,37 @@
+// SpinTime: for how long a wait may turn before it sleeps. Turning saves the system call
+// and the waking of a processor, and costs a processor's time: it is worth it while answers
+// come fast. One thread at a time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace pannier {
+
+// How many processors this thread may run on.
+int ProcessorsToRunOn();
+
+// Tells the processor that this is a loop that waits.
+inline void SpinPause() { __builtin_ia32_pause(); }
+
+class SpinTime {
+ public:
+  using Duration = std::chrono::nanoseconds;
+
+  // `most` of zero: never spin. REQUIRES: processors >= 1; with one, never spin.
+  SpinTime(Duration most, int processors);
+
+  // For how long to spin in the wait that begins.
+  Duration Next() const { return budget_; }
+  // The spin was worth it: what was waited for came.
+  void Paid() { budget_ = most_; }
+  // It came later, or did not come: the wait took so long, spin and sleep.
+  void InVain(Duration took);
+
+ private:
+  const Duration most_;
+  Duration budget_;
+  uint32_t short_waits_ = 0;  // in vain, since the last that paid or was tried in full
+};
+
+}  // namespace pannier

@@ -11,7 +11,6 @@ namespace pannier::codec {
 namespace {
 
 constexpr size_t kShownText = 40;  // bytes of a stranger's text in a message
-constexpr uint64_t kBaseBytes = uint64_t{1} << 30;
 
 std::string Quoted(std::string_view text, char quote) {
   const bool whole = text.size() <= kShownText;
@@ -28,7 +27,7 @@ std::string KeyText(const Value& key) {
 }
 
 uint64_t DefaultMaxBytes(const Document& document, uint64_t message_bytes) {
-  uint64_t bytes = kBaseBytes + 64 * document.capacity() + 8 * message_bytes;
+  uint64_t bytes = ConvertOptions::kBaseBytes + 64 * document.capacity() + 8 * message_bytes;
   for (const Buffer& buffer : document.buffers()) bytes += 2 * buffer.size();
   return bytes;
 }

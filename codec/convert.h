@@ -45,6 +45,7 @@ template <class T>
 struct Convert;
 
 struct ConvertOptions {
+  static constexpr uint64_t kBaseBytes = uint64_t{1} << 30;
   // Most bytes that the results may hold: a small stream can share one object many times,
   // and a C++ value has a copy in each place. 0: 1 GiB, 8 times message_bytes, and a share of
   // the Document's size. kLimit beyond it.

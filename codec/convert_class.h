@@ -31,6 +31,7 @@
 #include <utility>
 
 #include "pannier/codec/convert.h"
+#include "pannier/codec/convert_fields.h"
 
 namespace pannier::codec {
 
@@ -43,16 +44,6 @@ enum class ClassState : uint8_t {
 
 template <class T>
 struct PythonClass;
-
-template <class T, class M>
-struct ClassField {
-  std::string_view name;
-  M T::*member;
-};
-template <class T, class M>
-constexpr ClassField<T, M> Field(std::string_view name, M T::*member) {
-  return {name, member};
-}
 
 namespace internal {
 
@@ -74,16 +65,6 @@ class Attributes {
 Value NewInstanceOf(std::string_view module, std::string_view name, ClassState state,
                     std::span<const std::pair<std::string_view, Value>> fields, Builder& builder);
 
-template <class T>
-inline constexpr bool kIsOptional = false;
-template <class T>
-inline constexpr bool kIsOptional<std::optional<T>> = true;
-
-template <class T, class... M>
-constexpr bool AnyFieldBorrows(const std::tuple<ClassField<T, M>...>&) {
-  return (kBorrowsDocument<M> || ...);
-}
-
 }  // namespace internal
 
 template <class T>
@@ -91,16 +72,16 @@ requires requires { PythonClass<T>::kFields; }
 struct Convert<T> {
   using Class = PythonClass<T>;
   static constexpr size_t kCount = std::tuple_size_v<std::remove_cvref_t<decltype(Class::kFields)>>;
-  static constexpr bool kBorrows = [] {
-    if constexpr (requires { Class::kBorrows; }) {
-      return Class::kBorrows;
-    } else {
-      return internal::AnyFieldBorrows(Class::kFields);
-    }
-  }();
+  static constexpr bool kBorrows = internal::FieldsBorrow<Class>(Class::kFields);
+  static constexpr bool kDirect = internal::FieldsDirect<Class>(Class::kFields);
 
   static std::string Name() {
     return std::string(Class::kModule) + "." + std::string(Class::kName);
+  }
+  static bool ReadDirect(DirectReader& in, T* object) {
+    return internal::ReadStructDirect(in, Class::kFields, object, [&](auto& fields) {
+      return internal::ReadFieldInstance(in, Class::kModule, Class::kName, fields);
+    });
   }
   static StatusOr<T> From(const Value& value, const Place& place) {
     PANNIER_ASSIGN_OR_RETURN(

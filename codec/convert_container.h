@@ -14,6 +14,7 @@
 // which they are walked; sets sets. Any type with the interface of a map or set is one.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -29,6 +30,7 @@
 #include "pannier/codec/array.h"
 #include "pannier/codec/convert.h"
 #include "pannier/codec/convert_array.h"
+#include "pannier/codec/convert_direct.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {
@@ -80,6 +82,166 @@ StatusOr<Tuple> TupleFrom([[maybe_unused]] std::span<const Value> items,
   return Tuple(*std::move(std::get<I>(parts))...);
 }
 
+// DirectReader's sink for the items of a list.
+template <class Vector>
+class VectorSink {
+ public:
+  using T = typename Vector::value_type;
+
+  VectorSink(DirectReader& in, Vector* out)
+      : in_(in), out_(*out), root_(in.TakeRoot()), left_(in.left()) {}
+
+  size_t Take() {
+    if (root_ && out_.size() >= DirectReader::kBatch) Reserve();
+    if constexpr (kIsNumberInteger<T>) {
+      return TakeNumbers<int64_t>([&](int64_t* to, size_t n) { return in_.ReadInts(to, n); });
+    } else if constexpr (std::is_floating_point_v<T>) {
+      if (in_.Peek() == static_cast<uint8_t>(Opcode::kBinFloat)) {
+        return TakeNumbers<double>([&](double* to, size_t n) { return in_.ReadFloats(to, n); });
+      }
+    }
+    return TakeOne();
+  }
+  bool Truncate(size_t count) {
+    out_.resize(count);
+    return true;
+  }
+
+ private:
+  static constexpr size_t kMostAtOnce = 1024;
+
+  // The rest of the stream belongs to this list, and is as the first batch was.
+  void Reserve() {
+    root_ = false;
+    const size_t taken = left_ - in_.left();
+    const auto rest = static_cast<double>(in_.left()) / static_cast<double>(taken);
+    const size_t more = static_cast<size_t>(rest * static_cast<double>(out_.size()));
+    const size_t items = out_.size() + more + more / 16;
+    if (items > (size_t{1} << 40) / sizeof(T)) return;
+    out_.reserve(items);
+    if constexpr (!std::is_same_v<T, bool>) ExpectToFill(out_.data(), items * sizeof(T));
+  }
+  // `read` into the vector where its numbers are those of the stream, else through a buffer.
+  template <class Number, class Read>
+  size_t TakeNumbers(Read read) {
+    const size_t old_size = out_.size();
+    size_t taken;
+    if constexpr (std::is_same_v<T, Number>) {
+      out_.resize(old_size + at_once_);
+      taken = read(out_.data() + old_size, at_once_);
+      out_.resize(old_size + taken);
+    } else {
+      Number numbers[kMostAtOnce];
+      taken = read(numbers, at_once_);
+      out_.resize(old_size + taken);
+      for (size_t i = 0; i < taken; ++i) {
+        if (!Convert<T>::FromDirect(numbers[i], &out_[old_size + i])) return 0;
+      }
+    }
+    if (taken == at_once_) at_once_ = std::min(4 * at_once_, kMostAtOnce);
+    return in_.Charge(taken * sizeof(T)) ? taken : 0;
+  }
+  size_t TakeOne() {
+    if (!in_.Charge(sizeof(T))) return 0;
+    if constexpr (std::is_same_v<T, bool>) {
+      bool item;
+      if (!in_.ReadBool(&item)) return 0;
+      out_.push_back(item);
+    } else {
+      if (!Convert<T>::ReadDirect(in_, &out_.emplace_back())) return 0;
+    }
+    return 1;
+  }
+
+  DirectReader& in_;
+  Vector& out_;
+  bool root_;
+  const size_t left_;
+  size_t at_once_ = 8;
+};
+
+template <class T>
+class ArraySink {
+ public:
+  ArraySink(DirectReader& in, std::span<T> out) : in_(in), out_(out) {}
+  size_t Take() {
+    if (count_ == out_.size() || !Convert<T>::ReadDirect(in_, &out_[count_])) return 0;
+    ++count_;
+    return 1;
+  }
+  bool Truncate(size_t count) { return count == count_; }
+  bool full() const { return count_ == out_.size(); }
+
+ private:
+  DirectReader& in_;
+  std::span<T> out_;
+  size_t count_ = 0;
+};
+
+// Keys that are equal in C++ as they are in Python. A key that comes twice ends it.
+template <class M>
+class MapSink {
+ public:
+  using Key = typename M::key_type;
+  static constexpr bool kHasKey = std::is_same_v<Key, std::string> || kIsNumberInteger<Key>;
+
+  MapSink(DirectReader& in, M* out) : in_(in), out_(*out) { in.TakeRoot(); }
+  size_t Take() {
+    Key key{};
+    typename M::mapped_type mapped{};
+    if (!in_.Charge(sizeof(typename M::value_type)) || !Convert<Key>::ReadDirect(in_, &key) ||
+        !Convert<typename M::mapped_type>::ReadDirect(in_, &mapped)) {
+      return 0;
+    }
+    const size_t before = out_.size();
+    out_.insert_or_assign(out_.end(), std::move(key), std::move(mapped));
+    return out_.size() - before;
+  }
+  bool Truncate(size_t count) {
+    if (count == 0) out_.clear();
+    return out_.size() == count;
+  }
+
+ private:
+  DirectReader& in_;
+  M& out_;
+};
+
+template <class S>
+class SetSink {
+ public:
+  using Key = typename S::key_type;
+
+  SetSink(DirectReader& in, S* out) : in_(in), out_(*out) { in.TakeRoot(); }
+  size_t Take() {
+    Key key{};
+    if (!in_.Charge(sizeof(Key)) || !Convert<Key>::ReadDirect(in_, &key)) return 0;
+    const size_t before = out_.size();
+    out_.insert(std::move(key));
+    return out_.size() - before;
+  }
+  bool Truncate(size_t count) {
+    if (count == 0) out_.clear();
+    return out_.size() == count;
+  }
+
+ private:
+  DirectReader& in_;
+  S& out_;
+};
+
+// A tuple of exactly these.
+template <class... T>
+bool ReadTupleDirect(DirectReader& in, T&... items) {
+  constexpr size_t kSize = sizeof...(T);
+  in.TakeRoot();
+  if (kSize == 0) return in.Take(Opcode::kEmptyTuple);
+  if (kSize > 3 && !in.Take(Opcode::kMark)) return false;
+  if (!(Convert<T>::ReadDirect(in, &items) && ...)) return false;
+  constexpr Opcode kEnd[] = {Opcode::kTuple1, Opcode::kTuple2, Opcode::kTuple3, Opcode::kTuple};
+  return in.Take(kEnd[std::clamp<size_t>(kSize, 1, 4) - 1]) && in.Memoize();
+}
+
 template <class M>
 concept MapLike = requires(M map, typename M::key_type key, typename M::mapped_type value) {
   map.insert_or_assign(map.end(), std::move(key), std::move(value));
@@ -100,7 +262,12 @@ concept SetLike = requires(S set, typename S::key_type key) {
 template <class T>
 struct Convert<std::optional<T>> {
   static constexpr bool kBorrows = kBorrowsDocument<T>;
+  static constexpr bool kDirect = kReadsDirectly<T>;
   static std::string Name() { return NameOf<T>() + " or None"; }
+  static bool ReadDirect(DirectReader& in, std::optional<T>* object) {
+    object->reset();  // a struct's field may have had a default
+    return in.Take(Opcode::kNone) || Convert<T>::ReadDirect(in, &object->emplace());
+  }
   static StatusOr<std::optional<T>> From(const Value& value, const Place& place) {
     if (value.is_none()) return std::optional<T>();
     PANNIER_ASSIGN_OR_RETURN(T object, codec::From<T>(value, place));
@@ -151,7 +318,11 @@ struct Convert<std::variant<T...>> {
 template <class... T>
 struct Convert<std::tuple<T...>> {
   static constexpr bool kBorrows = (kBorrowsDocument<T> || ...);
+  static constexpr bool kDirect = (kReadsDirectly<T> && ...);
   static std::string Name() { return "tuple of (" + internal::NamesOf<T...>(", ") + ")"; }
+  static bool ReadDirect(DirectReader& in, std::tuple<T...>* tuple) {
+    return std::apply([&](T&... items) { return internal::ReadTupleDirect(in, items...); }, *tuple);
+  }
   static StatusOr<std::tuple<T...>> From(const Value& value, const Place& place) {
     const auto items = SequenceItems(value);
     PANNIER_RETURN_IF_ERROR(internal::CheckLength(items, sizeof...(T), value, place));
@@ -165,7 +336,11 @@ struct Convert<std::tuple<T...>> {
 template <class A, class B>
 struct Convert<std::pair<A, B>> {
   static constexpr bool kBorrows = kBorrowsDocument<A> || kBorrowsDocument<B>;
+  static constexpr bool kDirect = kReadsDirectly<A> && kReadsDirectly<B>;
   static std::string Name() { return NameOf<std::tuple<A, B>>(); }
+  static bool ReadDirect(DirectReader& in, std::pair<A, B>* pair) {
+    return internal::ReadTupleDirect(in, pair->first, pair->second);
+  }
   static StatusOr<std::pair<A, B>> From(const Value& value, const Place& place) {
     const auto items = SequenceItems(value);
     PANNIER_RETURN_IF_ERROR(internal::CheckLength(items, 2, value, place));
@@ -179,7 +354,14 @@ struct Convert<std::pair<A, B>> {
 template <class T, size_t kSize>
 struct Convert<std::array<T, kSize>> {
   static constexpr bool kBorrows = kBorrowsDocument<T>;
+  static constexpr bool kDirect = kReadsDirectly<T>;
   static std::string Name() { return "list of " + std::to_string(kSize) + " " + NameOf<T>(); }
+  static bool ReadDirect(DirectReader& in, std::array<T, kSize>* array) {
+    in.TakeRoot();
+    internal::ArraySink<T> sink(in, *array);
+    return in.Take(Opcode::kEmptyList) && in.Memoize() &&
+           in.ReadItems(Opcode::kAppends, Opcode::kAppend, sink) && sink.full();
+  }
   static StatusOr<std::array<T, kSize>> From(const Value& value, const Place& place) {
     const auto items = SequenceItems(value);
     PANNIER_RETURN_IF_ERROR(internal::CheckLength(items, kSize, value, place));
@@ -198,7 +380,13 @@ template <class T, class Allocator>
 struct Convert<std::vector<T, Allocator>> {
   using Vector = std::vector<T, Allocator>;
   static constexpr bool kBorrows = kBorrowsDocument<T>;
+  static constexpr bool kDirect = kReadsDirectly<T>;
   static std::string Name() { return "list of " + NameOf<T>(); }
+  static bool ReadDirect(DirectReader& in, Vector* vector) {
+    internal::VectorSink<Vector> sink(in, vector);
+    return in.Take(Opcode::kEmptyList) && in.Memoize() &&
+           in.ReadItems(Opcode::kAppends, Opcode::kAppend, sink);
+  }
   static StatusOr<Vector> From(const Value& value, const Place& place) {
     const auto items = SequenceItems(value);
     if (!items) {
@@ -244,7 +432,13 @@ struct Convert<M> {
   using Key = typename M::key_type;
   using Mapped = typename M::mapped_type;
   static constexpr bool kBorrows = kBorrowsDocument<Key> || kBorrowsDocument<Mapped>;
+  static constexpr bool kDirect = internal::MapSink<M>::kHasKey && kReadsDirectly<Mapped>;
   static std::string Name() { return "dict of " + NameOf<Key>() + " to " + NameOf<Mapped>(); }
+  static bool ReadDirect(DirectReader& in, M* map) {
+    internal::MapSink<M> sink(in, map);
+    return in.Take(Opcode::kEmptyDict) && in.Memoize() &&
+           in.ReadItems(Opcode::kSetItems, Opcode::kSetItem, sink);
+  }
   static StatusOr<M> From(const Value& value, const Place& place) {
     const auto entries = DictEntries(value);
     if (!entries) return place.Expected(Name(), value);
@@ -275,7 +469,14 @@ template <internal::SetLike S>
 struct Convert<S> {
   using Key = typename S::key_type;
   static constexpr bool kBorrows = kBorrowsDocument<Key>;
+  static constexpr bool kDirect =
+      std::is_same_v<Key, std::string> || internal::kIsNumberInteger<Key>;
   static std::string Name() { return "set of " + NameOf<Key>(); }
+  static bool ReadDirect(DirectReader& in, S* set) {
+    internal::SetSink<S> sink(in, set);
+    return in.Take(Opcode::kEmptySet) && in.Memoize() &&
+           in.ReadItems(Opcode::kAddItems, Opcode::kStop, sink);
+  }
   static StatusOr<S> From(const Value& value, const Place& place) {
     const auto items = SetItems(value);
     if (!items) return place.Expected(Name(), value);

@@ -35,6 +35,7 @@
 #include "pannier/base/buffer.h"
 #include "pannier/codec/array_dtype.h"
 #include "pannier/codec/convert.h"
+#include "pannier/codec/convert_direct.h"
 
 namespace pannier::codec {
 
@@ -80,6 +81,8 @@ struct Convert<bool> {
     if (!value.is(Kind::kBool)) return std::nullopt;
     return value.bool_value();
   }
+  static constexpr bool kDirect = true;
+  static bool ReadDirect(DirectReader& in, bool* b) { return in.ReadBool(b); }
   static StatusOr<bool> From(const Value& value, const Place& place) {
     if (const auto plain = FromPlain(value)) return *plain;
     return internal::SlowBool(value, place);
@@ -94,6 +97,15 @@ struct Convert<T> {
   static std::optional<T> FromPlain(const Value& value) {
     if (!value.is(Kind::kInt) || !std::in_range<T>(value.int_value())) return std::nullopt;
     return static_cast<T>(value.int_value());
+  }
+  static constexpr bool kDirect = true;
+  static bool ReadDirect(DirectReader& in, T* number) {
+    int64_t read;
+    return in.ReadInt(&read) && FromDirect(read, number);
+  }
+  static bool FromDirect(int64_t read, T* number) {
+    *number = static_cast<T>(read);
+    return std::in_range<T>(read);
   }
   static StatusOr<T> From(const Value& value, const Place& place) {
     if (const auto plain = FromPlain(value)) return *plain;
@@ -126,6 +138,19 @@ struct Convert<T> {
       if (!(std::abs(number) <= std::numeric_limits<T>::max())) return std::nullopt;
     }
     return static_cast<T>(number);
+  }
+  static constexpr bool kDirect = true;
+  static bool ReadDirect(DirectReader& in, T* number) {
+    double read;
+    return in.ReadFloat(&read) && FromDirect(read, number);
+  }
+  static bool FromDirect(double read, T* number) {
+    if (sizeof(T) < sizeof(double) && std::isfinite(read) &&
+        std::abs(read) > static_cast<double>(std::numeric_limits<T>::max())) {
+      return false;
+    }
+    *number = static_cast<T>(read);
+    return true;
   }
   static StatusOr<T> From(const Value& value, const Place& place) {
     if (const auto plain = FromPlain(value)) return *plain;
@@ -169,7 +194,14 @@ struct Convert<std::complex<T>> {
 
 template <>
 struct Convert<std::string> {
+  static constexpr bool kDirect = true;
   static std::string Name() { return "str"; }
+  static bool ReadDirect(DirectReader& in, std::string* text) {
+    std::string_view read;
+    if (!in.ReadText(&read) || !in.Charge(read.size())) return false;
+    *text = read;
+    return true;
+  }
   static StatusOr<std::string> From(const Value& value, const Place& place);
   static Value To(const std::string& text, Builder& builder) {
     return builder.document().NewStrView(text);

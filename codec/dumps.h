@@ -3,8 +3,9 @@
 // Arrays and Buffers go out of band, whatever their size, unless the options place them
 // otherwise: Encoded::buffers share their memory, so leave it unchanged until the buffers are
 // sent. What maps to what is said at the head of convert_scalar.h, convert_container.h,
-// convert_time.h, convert_array.h, convert_class.h and convert_value.h. Errors: Pickling (what
-// Python or the protocol has no value for), InvalidArgument (options, unhashable keys), Limit.
+// convert_time.h, convert_array.h, convert_class.h, convert_dict.h and convert_value.h. Errors:
+// Pickling (what Python or the protocol has no value for), InvalidArgument (options, unhashable
+// keys), Limit.
 #pragma once
 
 #include <tuple>
@@ -14,6 +15,7 @@
 #include "pannier/codec/convert_array.h"
 #include "pannier/codec/convert_class.h"
 #include "pannier/codec/convert_container.h"
+#include "pannier/codec/convert_dict.h"
 #include "pannier/codec/convert_scalar.h"
 #include "pannier/codec/convert_time.h"
 #include "pannier/codec/convert_value.h"

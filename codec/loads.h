@@ -4,12 +4,13 @@
 //       codec::Loads<std::map<std::string, ArrayView<const float>>>(stream, buffers);
 //
 // What maps to what is said at the head of convert_scalar.h, convert_container.h,
-// convert_time.h, convert_array.h, convert_class.h and convert_value.h. Errors: Unpickling,
-// with the way to the culprit ("value["frames"][3]: expected float32 array, found int 5");
-// Limit. Arrays and Buffers of out-of-band buffers hold them; nothing else is left of the
+// convert_time.h, convert_array.h, convert_class.h, convert_dict.h and convert_value.h. Errors:
+// Unpickling, with the way to the culprit ("value["frames"][3]: expected float32 array, found int
+// 5"); Limit. Arrays and Buffers of out-of-band buffers hold them; nothing else is left of the
 // message.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <tuple>
 #include <type_traits>
@@ -19,6 +20,8 @@
 #include "pannier/codec/convert_array.h"
 #include "pannier/codec/convert_class.h"
 #include "pannier/codec/convert_container.h"
+#include "pannier/codec/convert_dict.h"
+#include "pannier/codec/convert_direct.h"
 #include "pannier/codec/convert_scalar.h"
 #include "pannier/codec/convert_time.h"
 #include "pannier/codec/convert_value.h"
@@ -53,6 +56,16 @@ StatusOr<Tuple> ArgumentsFrom(const Document& document, [[maybe_unused]] Convers
   if (!status.ok()) return status;
   return Tuple(*std::move(std::get<I>(parts))...);
 }
+
+// The value, if the direct way leads to one (convert_direct.h).
+template <class T>
+std::optional<T> LoadDirect(ByteSpan stream, const DecodeOptions& options) {
+  if (!DirectReader::Allows(stream, options)) return std::nullopt;
+  DirectReader in(stream);
+  std::optional<T> object(std::in_place);
+  if (!in.Begin() || !Convert<T>::ReadDirect(in, &*object) || !in.End()) return std::nullopt;
+  return object;
+}
 }  // namespace internal
 
 // A call's arguments: the Document's root is a tuple, and `Tuple` a std::tuple of as many
@@ -83,6 +96,10 @@ StatusOr<T> Loads(ByteSpan stream, std::span<const Buffer> buffers = {},
     static_assert(!kBorrowsDocument<T>,
                   "this type looks into the Document, which ends with Loads: Decode() the stream "
                   "and use As<T>(document), or take an owning type (std::string, Document)");
+    if constexpr (kReadsDirectly<T>) {
+      std::optional<T> object = internal::LoadDirect<T>(stream, decode);
+      if (object) return *std::move(object);
+    }
     PANNIER_ASSIGN_OR_RETURN(const Document document, Decode(stream, decode));
     ConvertOptions convert;
     convert.message_bytes = stream.size();

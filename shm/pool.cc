@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <bit>
+#include <cstdlib>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
@@ -22,6 +24,11 @@ struct DefaultPool {
 
 std::atomic<const DefaultPool*> g_default{nullptr};
 
+bool DebugIsAsked() {
+  const char* const variable = std::getenv("PANNIER_DEBUG");
+  return variable != nullptr && std::string_view(variable) == "1";
+}
+
 // What users hold: when the last of them lets go, nobody drains the pool any more.
 std::shared_ptr<Pool> HandleTo(std::shared_ptr<PoolCore> core) {
   PoolCore* pool = core.get();
@@ -41,7 +48,15 @@ StatusOr<std::shared_ptr<Pool>> Pool::Create(const PoolOptions& options) {
   if (checked.quota == 0) {
     PANNIER_ASSIGN_OR_RETURN(checked.quota, DefaultQuota());
   }
-  return HandleTo(std::make_shared<PoolCore>(checked, checked.quota, absl::OkStatus()));
+  if (checked.warm > checked.quota) {
+    return MakeError(ErrorKind::kInvalidArgument,
+                     absl::StrCat("warm is ", checked.warm, " bytes, more than the quota of ",
+                                  checked.quota, "; lower it, or raise the quota"));
+  }
+  checked.guard = checked.guard || DebugIsAsked();
+  auto core = std::make_shared<PoolCore>(checked, checked.quota, absl::OkStatus());
+  PANNIER_RETURN_IF_ERROR(core->Warm());
+  return HandleTo(std::move(core));
 }
 
 std::shared_ptr<Pool> Pool::Default() {

@@ -49,22 +49,22 @@ struct PoolOptions {
 struct PeerLeases {
   std::string peer;
   uint64_t leases = 0;
-  uint64_t bytes = 0;  // sum of the leased ranges
+  uint64_t bytes = 0;     // sum of the leased ranges
   absl::Duration oldest;  // how long the longest of them has been out, to some milliseconds
 };
 
 struct PoolStats {
   uint64_t quota = 0;
   uint64_t segments = 0;
-  uint64_t segment_bytes = 0;     // held from the system
-  uint64_t blocks = 0;            // allocated or leased
-  uint64_t used_bytes = 0;        // of those blocks, whole pages
-  uint64_t free_bytes = 0;        // segment_bytes - used_bytes
+  uint64_t segment_bytes = 0;       // held from the system
+  uint64_t blocks = 0;              // allocated or leased
+  uint64_t used_bytes = 0;          // of those blocks, whole pages
+  uint64_t free_bytes = 0;          // segment_bytes - used_bytes
   uint64_t largest_free_bytes = 0;  // of these, the most that lie together
-  uint64_t high_water_bytes = 0;  // most used_bytes ever
-  uint64_t allocations = 0;       // since the start
-  uint64_t copied_bytes = 0;      // payload copied into blocks by sends, since the start
-  std::vector<PeerLeases> peers;  // one per open ledger row
+  uint64_t high_water_bytes = 0;    // most used_bytes ever
+  uint64_t allocations = 0;         // since the start
+  uint64_t copied_bytes = 0;        // payload copied into blocks by sends, since the start
+  std::vector<PeerLeases> peers;    // one per open ledger row
 };
 
 // What a peer needs to map a segment. The descriptor stays the pool's, and is open as
@@ -151,6 +151,12 @@ class Pool {
   // Waits until no lease is out on that block. The caller holds a Buffer of it. Errors: as
   // Leases, and DeadlineExceeded.
   virtual Status WaitHome(const std::byte* data, Deadline deadline) = 0;
+
+  // Calls `call` once no lease is out on that block: at once if none is, else on the thread
+  // that finds the last one home (in whatever call of the pool or of a connection), perhaps
+  // under locks of that caller. So it must not wait nor call pannier: it sets an event. Nobody
+  // looks by himself, see Maintain. Errors: as Leases; then it is not called.
+  virtual Status WhenHome(const std::byte* data, std::function<void()> call) = 0;
 
   // The segment that a lease names. Errors: InvalidArgument if there is none (any more:
   // peers to whom it was announced should be told).

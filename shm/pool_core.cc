@@ -1,5 +1,7 @@
 #include "pannier/shm/pool_core.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -12,14 +14,32 @@
 
 namespace pannier {
 
+namespace {
+
+constexpr uint64_t kNeverMillis = ~uint64_t{0};
+
+}  // namespace
+
 void BlockOwner::Dispose() noexcept { pool_->DropUser(block_); }
+
+uint64_t PoolCore::Now() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
 
 PoolCore::PoolCore(const PoolOptions& options, uint64_t quota, Status broken)
     : page_(PageBytes()),
       quota_(quota),
       credit_(options.leases_per_peer),
       name_(options.name),
-      broken_(std::move(broken)) {}
+      broken_(std::move(broken)),
+      warm_(options.warm),
+      idle_millis_(options.idle_time >= absl::Hours(24 * 365)
+                       ? kNeverMillis
+                       : static_cast<uint64_t>(absl::ToInt64Milliseconds(
+                             std::max(options.idle_time, absl::ZeroDuration())))),
+      guard_(options.guard) {}
 
 PoolCore::~PoolCore() = default;
 
@@ -78,6 +98,7 @@ Buffer PoolCore::TakeBlock(uint64_t pages, size_t size) {
   const BlockId block = allocator_.Allocate(pages);
   if (block == kNoBlock) return Buffer();
   ledger_.AddBlock(block);
+  ++segments_.at(allocator_.run(block).segment).allocations;
   if (allocator_.used_blocks() == 1) self_ = shared_from_this();
   high_water_pages_ = std::max(high_water_pages_, allocator_.used_pages());
   ++allocations_;
@@ -88,14 +109,38 @@ Buffer PoolCore::TakeBlock(uint64_t pages, size_t size) {
 
 std::shared_ptr<PoolCore> PoolCore::FreeBlock(BlockId block) {
   allocator_.Free(block);
+  if (closed_) GiveBackFreeSegments();
   if (allocator_.used_blocks() > 0) return nullptr;
   return std::move(self_);
 }
 
+// A hold of the pool on itself that ends here is not its last: the caller has another.
+void PoolCore::LeaseEnded(const Ledger::Taken& taken) {
+  if (ledger_.LeasesOf(taken.block) == 0) {
+    if (guard_) SetWritable(taken.block, true);
+    for (auto [call, end] = when_home_.equal_range(taken.block); call != end;) {
+      leftovers_.calls.push_back(std::move(call->second));
+      call = when_home_.erase(call);
+    }
+  }
+  if (taken.last) FreeBlock(taken.block);
+}
+
+void PoolCore::SetWritable(BlockId block, bool writable) {
+  const PageRun run = allocator_.run(block);
+  const PoolSegment& segment = segments_.at(run.segment);
+  if (segment.mapping.SetWritable(run.first * page_, run.pages * page_, writable) || !writable) {
+    return;  // what cannot be guarded is not
+  }
+  // The system has no mapping left for the pieces. The whole is one piece, so that succeeds; the
+  // guards of its other blocks end early.
+  segment.mapping.SetWritable(0, segment.size, true);
+}
+
 void PoolCore::DropUser(BlockId block) noexcept {
-  if (Forked(epoch_)) return;  // the parent's block, and perhaps its locked mutex
-  std::shared_ptr<PoolCore> last;
-  const std::lock_guard lock(mutex_);
+  if (Forked(epoch_)) return;      // the parent's block, and perhaps its locked mutex
+  std::shared_ptr<PoolCore> last;  // ends after the lock
+  const Lock lock(this);
   if (ledger_.DropUser(block)) last = FreeBlock(block);
 }
 
@@ -114,9 +159,11 @@ StatusOr<Buffer> PoolCore::Allocate(size_t size, Deadline deadline) {
   bool asked = false;
   for (;;) {
     {
-      const DrainLock lock(this);
+      const Lock lock(this);
+      if (closed_) return ClosedError();
       DrainAllRows();  // first, so that what just came home is used first
       Buffer buffer = TakeBlock(pages, size);
+      GiveBackIdleSegments();
       if (buffer.owner() != nullptr) return buffer;
     }
     PANNIER_ASSIGN_OR_RETURN(Buffer buffer, Grow(pages, size));
@@ -167,12 +214,29 @@ StatusOr<Buffer> PoolCore::Grow(uint64_t pages, size_t size) {
   if (!segment.ok()) return std::move(segment).status();
 
   const std::lock_guard lock(mutex_);
-  segment->id = next_segment_++;
-  segment_bytes_ += segment->size;
-  allocator_.AddSegment(segment->id, segment->size / page_);
-  const auto [added, unused] = segments_.emplace(segment->id, *std::move(segment));
-  by_address_.emplace(added->second.mapping.data(), &added->second);
+  AddSegment(*std::move(segment));
   return TakeBlock(pages, size);
+}
+
+void PoolCore::AddSegment(PoolSegment segment) {
+  segment.id = next_segment_++;
+  segment.idle_since = Now();
+  segment_bytes_ += segment.size;
+  allocator_.AddSegment(segment.id, segment.size / page_);
+  const auto [added, unused] = segments_.emplace(segment.id, std::move(segment));
+  by_address_.emplace(added->second.mapping.data(), &added->second);
+}
+
+Status PoolCore::Warm() {
+  for (uint64_t made = 0; made < warm_;) {
+    // NextSegmentBytes gives at least what is asked for; the last piece is no larger.
+    const uint64_t piece = std::min(RoundUp(warm_ - made, page_), kWarmPiece);
+    PANNIER_ASSIGN_OR_RETURN(PoolSegment segment, MakeSegment(piece));
+    made += piece;
+    const std::lock_guard lock(mutex_);
+    AddSegment(std::move(segment));
+  }
+  return absl::OkStatus();
 }
 
 StatusOr<PoolSegment> PoolCore::MakeSegment(uint64_t bytes) const {
@@ -199,17 +263,66 @@ PoolSegment PoolCore::RemoveSegment(uint32_t id) {
 
 uint64_t PoolCore::Trim() {
   if (Forked(epoch_)) return 0;
-  std::vector<PoolSegment> given_back;  // unmapped and closed without the mutex
+  const Lock lock(this);
+  DrainAllRows();
+  return GiveBackFreeSegments();
+}
+
+uint64_t PoolCore::GiveBackFreeSegments() {
   uint64_t bytes = 0;
-  {
-    const DrainLock lock(this);
-    DrainAllRows();
-    for (const uint32_t id : allocator_.FreeSegments()) {
-      given_back.push_back(RemoveSegment(id));
-      bytes += given_back.back().size;
-    }
+  for (const uint32_t id : allocator_.FreeSegments()) {
+    leftovers_.segments.push_back(RemoveSegment(id));
+    bytes += leftovers_.segments.back().size;
   }
   return bytes;
+}
+
+// A segment counts as used from one look to the next if it was at either, or if a block was
+// taken from it between.
+void PoolCore::GiveBackIdleSegments() {
+  if (idle_millis_ == kNeverMillis) return;
+  const uint64_t now = Now();
+  if (now < maintain_at_) return;
+  maintain_at_ = now + std::max<uint64_t>(idle_millis_ / 4, 1);
+  std::vector<uint32_t> idle;
+  for (const uint32_t id : allocator_.FreeSegments()) {
+    const PoolSegment& segment = segments_.at(id);
+    if (segment.allocations == segment.allocations_seen) idle.push_back(id);
+  }
+  for (auto& [id, segment] : segments_) {
+    segment.allocations_seen = segment.allocations;
+    if (!std::binary_search(idle.begin(), idle.end(), id)) segment.idle_since = now;
+  }
+  for (const uint32_t id : idle) {
+    const PoolSegment& segment = segments_.at(id);
+    if (now - segment.idle_since < idle_millis_ || segment_bytes_ - segment.size < warm_) continue;
+    leftovers_.segments.push_back(RemoveSegment(id));
+  }
+}
+
+Deadline PoolCore::Maintain() {
+  if (Forked(epoch_)) return Deadline::Never();
+  const Lock lock(this);
+  if (idle_millis_ == kNeverMillis) return Deadline::Never();
+  if (Now() >= maintain_at_) {
+    DrainAllRows();
+    GiveBackIdleSegments();
+  }
+  if (segment_bytes_ <= warm_) return Deadline::Never();
+  const uint64_t now = Now();
+  return Deadline::After(absl::Milliseconds(maintain_at_ > now ? maintain_at_ - now : 0));
+}
+
+void PoolCore::Close() {
+  if (Forked(epoch_)) return;
+  const Lock lock(this);
+  closed_ = true;
+  DrainAllRows();
+  GiveBackFreeSegments();
+}
+
+Status PoolCore::ClosedError() const {
+  return MakeError(ErrorKind::kClosed, absl::StrCat("pool '", name_, "' was closed"));
 }
 
 StatusOr<SegmentHandle> PoolCore::Segment(uint32_t id) const {
@@ -255,18 +368,22 @@ PoolStats PoolCore::Stats() {
   stats.quota = quota_;
   if (Forked(epoch_)) return stats;
   CloseDeadRows();
-  const DrainLock lock(this);
+  const Lock lock(this);
   DrainAllRows();
   stats.segments = segments_.size();
   stats.segment_bytes = segment_bytes_;
   stats.blocks = allocator_.used_blocks();
   stats.used_bytes = allocator_.used_pages() * page_;
   stats.free_bytes = stats.segment_bytes - stats.used_bytes;
+  stats.largest_free_bytes = allocator_.LargestFree() * page_;
   stats.high_water_bytes = high_water_pages_ * page_;
   stats.allocations = allocations_;
   stats.copied_bytes = copied_bytes_.load(std::memory_order_relaxed);
+  const uint64_t now = Now();
   for (const auto& row : rows_) {
-    stats.peers.push_back({row->peer, row->leases.leases(), row->leases.bytes()});
+    const uint64_t age = now - row->leases.OldestGrant().value_or(now);
+    stats.peers.push_back(
+        {row->peer, row->leases.leases(), row->leases.bytes(), absl::Milliseconds(age)});
   }
   return stats;
 }

@@ -15,6 +15,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "pannier/base/process_epoch.h"
@@ -50,6 +52,10 @@ struct PoolSegment {
   uint64_t size = 0;
   UniqueFd fd;
   Mapping mapping;  // shared, permanent
+  // What Maintain knows of it. Guarded by the pool's mutex.
+  uint64_t allocations = 0;       // from it
+  uint64_t allocations_seen = 0;  // when it was looked at last
+  uint64_t idle_since = 0;        // milliseconds of Now()
 };
 
 // A row: shared by its handle and by whoever walks over the rows.
@@ -87,8 +93,14 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   StatusOr<SegmentHandle> Segment(uint32_t id) const override;
   void DrainReturns() override;
   uint64_t Trim() override;
+  Deadline Maintain() override;
+  void Close() override;
+  Status WhenHome(const std::byte* data, std::function<void()> call) override;
   PoolStats Stats() override;
   Status Audit() override;
+
+  // Makes the first segments. To be called once, by who made the pool.
+  Status Warm();
 
   // The last user let go. Adopted rows end: their blocks are not used again, as nobody can
   // allocate, and what a peer has mapped stays as it is.
@@ -112,28 +124,39 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
     uint64_t offset;  // in the segment
   };
   static constexpr size_t kOwnersPerChunk = 256;
+  static constexpr uint64_t kWarmPiece = uint64_t{256} << 20;
 
+  // Milliseconds of a monotonic clock that costs little and is some milliseconds late.
+  static uint64_t Now();
   Status Usable() const;
+  Status ClosedError() const;
+  Status NotABlock() const;
 
-  // Holds mutex_ where rows are drained. Adopted rows that end meanwhile die after it is
-  // unlocked: their `alive` has a destructor that is not ours.
-  class DrainLock {
+  // What is done with when the mutex is unlocked: rows, whose `alive` has a destructor that is
+  // not ours, segments, whose unmapping takes its time, and calls of WhenHome.
+  struct Leftovers {
+    std::vector<std::shared_ptr<RowState>> rows;
+    std::vector<PoolSegment> segments;
+    std::vector<std::function<void()>> calls;
+  };
+  // Holds mutex_ wherever a lease or a block may end.
+  class Lock {
    public:
-    explicit DrainLock(PoolCore* pool) : pool_(pool), lock_(pool->mutex_) {}
-    ~DrainLock() {
-      std::vector<std::shared_ptr<RowState>> ended;
-      ended.swap(pool_->ended_);
+    explicit Lock(PoolCore* pool) : pool_(pool), lock_(pool->mutex_) {}
+    ~Lock() {
+      const Leftovers leftovers = std::exchange(pool_->leftovers_, Leftovers());
       lock_.unlock();
+      for (const auto& call : leftovers.calls) call();
     }
-    DrainLock(const DrainLock&) = delete;
-    DrainLock& operator=(const DrainLock&) = delete;
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
 
    private:
     PoolCore* const pool_;
     std::unique_lock<std::mutex> lock_;
   };
 
-  // With mutex_ held.
+  // With mutex_ held; those that end something, by a Lock.
   std::byte* AddressOf(BlockId block) const;
   std::optional<Place> Locate(const std::byte* data, size_t size) const;
   std::optional<Place> LocateAt(const std::byte* data, size_t size) const;
@@ -144,8 +167,15 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   // its last block: to be dropped after the mutex is unlocked, unless the caller has
   // a reference of its own.
   std::shared_ptr<PoolCore> FreeBlock(BlockId block);
+  void LeaseEnded(const Ledger::Taken& taken);
+  // Whether the owner may write to the block; if guard_.
+  void SetWritable(BlockId block, bool writable);
   size_t DrainRow(RowState* row);
-  void DrainAllRows();  // under a DrainLock
+  void DrainAllRows();
+  void AddSegment(PoolSegment segment);
+  uint64_t GiveBackFreeSegments();
+  // Gives back what has been idle for long enough, if it is time to look.
+  void GiveBackIdleSegments();
   void CloseRow(RowState* row);
   PoolSegment RemoveSegment(uint32_t id);
   std::string DescribeUse() const;
@@ -164,6 +194,9 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   const uint32_t credit_;
   const std::string name_;
   const Status broken_;
+  const uint64_t warm_;
+  const uint64_t idle_millis_;
+  const bool guard_;
 
   // Held while a segment is made, so that threads that need one at the same time do not
   // make one each. Taken before mutex_.
@@ -177,8 +210,11 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   std::map<const std::byte*, const PoolSegment*> by_address_;
   std::vector<std::unique_ptr<BlockOwner[]>> owners_;  // by BlockId, in chunks
   std::vector<std::shared_ptr<RowState>> rows_;        // the open ones
-  std::vector<std::shared_ptr<RowState>> ended_;       // adopted ones, for DrainLock
-  std::shared_ptr<PoolCore> self_;                     // set while a block is used
+  Leftovers leftovers_;                                // for Lock
+  std::unordered_multimap<BlockId, std::function<void()>> when_home_;
+  bool closed_ = false;
+  uint64_t maintain_at_ = 0;        // milliseconds of Now()
+  std::shared_ptr<PoolCore> self_;  // set while a block is used
   uint32_t next_segment_ = 1;
   uint64_t segment_bytes_ = 0;
   uint64_t high_water_pages_ = 0;

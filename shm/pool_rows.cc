@@ -60,6 +60,7 @@ StatusOr<std::unique_ptr<LeaseRow>> PoolCore::OpenRow(std::string peer,
                                           std::move(memory));
   {
     const std::lock_guard lock(mutex_);
+    if (closed_) return ClosedError();
     rows_.push_back(state);
   }
   return std::make_unique<RowHandle>(shared_from_this(), std::move(state));
@@ -72,7 +73,7 @@ StatusOr<LeaseDescriptor> PoolCore::Grant(RowState* row, const std::byte* data, 
   bool asked = false;
   for (;;) {
     {
-      const std::lock_guard lock(mutex_);
+      const Lock lock(this);
       if (row->closed) {
         return MakeError(ErrorKind::kConnectionLost,
                          absl::StrCat("no lease for ", row->peer, ": its row is closed"));
@@ -83,11 +84,13 @@ StatusOr<LeaseDescriptor> PoolCore::Grant(RowState* row, const std::byte* data, 
                          absl::StrCat("pool '", name_, "': the ", size, " bytes to lease to ",
                                       row->peer, " do not lie in one block of it"));
       }
-      auto ticket = ledger_.Grant(&row->leases, place->block, place->offset, size);
+      const uint64_t now = Now();
+      auto ticket = ledger_.Grant(&row->leases, place->block, place->offset, size, now);
       if (!ticket && DrainRow(row) > 0) {
-        ticket = ledger_.Grant(&row->leases, place->block, place->offset, size);
+        ticket = ledger_.Grant(&row->leases, place->block, place->offset, size, now);
       }
       if (ticket) {
+        if (guard_ && ledger_.LeasesOf(place->block) == 1) SetWritable(place->block, false);
         return LeaseDescriptor{place->offset,      size,    place->segment, ticket->slot,
                                ticket->generation, readonly};
       }
@@ -105,20 +108,20 @@ StatusOr<LeaseDescriptor> PoolCore::Grant(RowState* row, const std::byte* data, 
 
 void PoolCore::Revoke(RowState* row, const LeaseDescriptor& lease) {
   if (Forked(epoch_)) return;
-  const std::lock_guard lock(mutex_);
+  const Lock lock(this);
   const auto taken = ledger_.Take(&row->leases, lease.slot, lease.generation);
-  if (taken && taken->last) FreeBlock(taken->block);
+  if (taken) LeaseEnded(*taken);
 }
 
 void PoolCore::Close(RowState* row) {
   if (Forked(epoch_)) return;
-  const std::lock_guard lock(mutex_);
+  const Lock lock(this);
   CloseRow(row);
 }
 
 void PoolCore::CloseRow(RowState* row) {
   if (std::exchange(row->closed, true)) return;
-  ledger_.Clear(&row->leases, [this](BlockId block) { FreeBlock(block); });
+  ledger_.Clear(&row->leases, [this](const Ledger::Taken& taken) { LeaseEnded(taken); });
   std::erase_if(rows_, [row](const auto& open) { return open.get() == row; });
 }
 
@@ -129,7 +132,7 @@ void PoolCore::Adopt(std::unique_ptr<LeaseRow> row) {
 // The pool's list keeps the row, unless it is closed.
 void PoolCore::AdoptRow(RowState* row) {
   if (Forked(epoch_)) return;
-  const DrainLock lock(this);
+  const Lock lock(this);
   if (row->closed) return;
   row->adopted = true;
   DrainAllRows();
@@ -139,7 +142,7 @@ void PoolCore::Abandon() {
   if (Forked(epoch_)) return;
   std::vector<std::shared_ptr<RowState>> adopted;
   const std::shared_ptr<PoolCore> self = shared_from_this();  // outlives the lock
-  const std::lock_guard lock(mutex_);
+  const Lock lock(this);
   for (const auto& row : rows_) {
     if (row->adopted) adopted.push_back(row);
   }
@@ -148,7 +151,7 @@ void PoolCore::Abandon() {
 
 StatusOr<size_t> PoolCore::Drain(RowState* row) {
   PANNIER_RETURN_IF_ERROR(Usable());
-  const std::lock_guard lock(mutex_);
+  const Lock lock(this);
   const size_t count = row->closed ? 0 : DrainRow(row);
   Status corrupt = std::exchange(row->corrupt, absl::OkStatus());
   if (!corrupt.ok()) return corrupt;
@@ -165,7 +168,7 @@ size_t PoolCore::DrainRow(RowState* row) {
     const auto taken = ledger_.Take(&row->leases, CellSlot(cell), CellGeneration(cell));
     if (taken) {
       ++count;
-      if (taken->last) FreeBlock(taken->block);
+      LeaseEnded(*taken);
     } else if (row->corrupt.ok()) {
       row->corrupt =
           MakeError(ErrorKind::kCorruptMessage,
@@ -185,7 +188,7 @@ void PoolCore::DrainAllRows() {
   });
   for (auto row = ended; row != rows_.end(); ++row) {
     (*row)->closed = true;
-    ended_.push_back(std::move(*row));
+    leftovers_.rows.push_back(std::move(*row));
   }
   rows_.erase(ended, rows_.end());
 }
@@ -194,7 +197,7 @@ void PoolCore::DrainReturns() {
   if (Forked(epoch_)) return;
   bool adopted = false;
   {
-    const DrainLock lock(this);
+    const Lock lock(this);
     DrainAllRows();
     adopted = std::any_of(rows_.begin(), rows_.end(), [](const auto& row) { return row->adopted; });
   }
@@ -218,7 +221,7 @@ size_t PoolCore::CloseDeadRows(bool adopted_only) {
   size_t closed = 0;
   for (const auto& row : rows) {
     if (row->alive()) continue;
-    const std::lock_guard lock(mutex_);
+    const Lock lock(this);
     CloseRow(row.get());
     ++closed;
   }
@@ -227,14 +230,30 @@ size_t PoolCore::CloseDeadRows(bool adopted_only) {
 
 StatusOr<uint64_t> PoolCore::Leases(const std::byte* data) {
   PANNIER_RETURN_IF_ERROR(Usable());
-  const DrainLock lock(this);
+  const Lock lock(this);
   DrainAllRows();
   const auto place = Locate(data, 0);
-  if (!place) {
-    return MakeError(ErrorKind::kInvalidArgument,
-                     absl::StrCat("pool '", name_, "': the address lies in no block of it"));
-  }
+  if (!place) return NotABlock();
   return ledger_.LeasesOf(place->block);
+}
+
+Status PoolCore::NotABlock() const {
+  return MakeError(ErrorKind::kInvalidArgument,
+                   absl::StrCat("pool '", name_, "': the address lies in no block of it"));
+}
+
+Status PoolCore::WhenHome(const std::byte* data, std::function<void()> call) {
+  PANNIER_RETURN_IF_ERROR(Usable());
+  const Lock lock(this);
+  DrainAllRows();
+  const auto place = Locate(data, 0);
+  if (!place) return NotABlock();
+  if (ledger_.LeasesOf(place->block) == 0) {
+    leftovers_.calls.push_back(std::move(call));
+  } else {
+    when_home_.emplace(place->block, std::move(call));
+  }
+  return absl::OkStatus();
 }
 
 Status PoolCore::WaitHome(const std::byte* data, Deadline deadline) {

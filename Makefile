@@ -31,6 +31,7 @@ bench: build/packages-bench.stamp .venv/bench.stamp
 	@$(CONFIGURE) -DPANNIER_BUILD_BENCH=ON -DPANNIER_BUILD_EXAMPLES=ON >/dev/null
 	@cmake --build $(BUILD)
 	@for program in $(BUILD)/bench/*_bench; do $$program || exit 1; done
+	.venv/bin/python bench/codec.py --program $(BUILD)/bench/codec_times
 	.venv/bin/python bench/echo.py
 	.venv/bin/python bench/plot.py
 

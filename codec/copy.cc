@@ -31,6 +31,7 @@ class Copier {
  private:
   Value Copy(const Value& value) {
     if (value.kind() < Kind::kStr && !value.is(Kind::kBigInt)) return value;
+    if (value.is(Kind::kHandle)) return value;
     if (value.is(Kind::kTuple) && value.size() == 0) return value;
     if (value.id() == 0) return CopyOnce(value);
     const auto [found, is_new] = copies_.try_emplace(value.id());

@@ -31,21 +31,42 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 StatusOr<DecodeResult> Decoder::Decode(ByteSpan stream, const DecodeOptions& options,
                                        Document* document) {
   document->Clear();
-  if (scratch_ != nullptr) scratch_->memory.memo.Clear();
-  StatusOr<DecodeResult> result = DecodeNext(stream, options, document);
+  ClearMemo();
+  StatusOr<DecodeResult> result = Run(stream, options, nullptr, document);
   if (!result.ok()) document->Clear();
   return result;
 }
 
+StatusOr<DecodeResult> Decoder::Visit(ByteSpan stream, const DecodeOptions& options,
+                                      Visitor& visitor, Document* document) {
+  document->Clear();
+  ClearMemo();
+  StatusOr<DecodeResult> result = Run(stream, options, &visitor, document);
+  if (!result.ok()) document->Clear();
+  return result;
+}
+
+void Decoder::ClearMemo() {
+  if (scratch_ != nullptr) scratch_->memory.memo.Clear();
+}
+
 StatusOr<DecodeResult> Decoder::DecodeNext(ByteSpan stream, const DecodeOptions& options,
                                            Document* document) {
+  return Run(stream, options, nullptr, document);
+}
+
+StatusOr<DecodeResult> Decoder::Run(ByteSpan stream, const DecodeOptions& options, Visitor* visitor,
+                                    Document* document) {
   if (scratch_ == nullptr) scratch_ = std::make_unique<Scratch>();
-  document->arena_.Expect(ExpectedArena(stream.size()));
+  if (visitor == nullptr) document->arena_.Expect(ExpectedArena(stream.size()));
   document->set_root(Value::None());
   const bool unchecked_before = document->has_unchecked_text_;
   internal::Machine machine(stream, options, document, &scratch_->memory);
+  if (visitor != nullptr) machine.VisitWith(visitor);
   PANNIER_RETURN_IF_ERROR(machine.Run());
-  document->has_unchecked_text_ = unchecked_before;  // the machine checks what it takes
+  // The machine checks what it takes; hooks may have made more.
+  const bool hooks = options.persistent_load || options.classes != nullptr || visitor != nullptr;
+  if (!hooks) document->has_unchecked_text_ = unchecked_before;
   if (options.limits.depth != 0 &&
       internal::NestingExceeds(document->root(), document->id_limit(), options.limits.depth)) {
     document->set_root(Value::None());

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,6 +19,11 @@
 #include "pannier/codec/document.h"
 
 namespace pannier::codec {
+
+class AllowList;
+class ClassRegistry;
+class ExtensionRegistry;
+class Visitor;
 
 // What becomes of Python 2's 8-bit strings (STRING, BINSTRING, SHORT_BINSTRING).
 enum class Str8Encoding : uint8_t {
@@ -38,6 +44,9 @@ struct DecodeLimits {
   uint64_t memo_entries = 0;  // default: none; there are no more than opcodes
   uint64_t arena_bytes = 0;   // default: none; linear in the stream, see docs/codec.md
   uint64_t depth = 0;         // nesting of the result; default: none
+  // Of one argument: a text, bytes, a number's digits or a line; default: none, it ends with
+  // the stream.
+  uint64_t argument_bytes = 0;
   // Elements looked at in comparing dict keys and set elements beyond the first look;
   // default: 64 for each byte of the stream, and at least 2^20.
   uint64_t comparisons = 0;
@@ -52,9 +61,29 @@ struct DecodeOptions {
   // Names of Python 2's modules become those of Python 3 in streams of protocols 0 to 2.
   bool fix_imports = true;
   DecodeLimits limits = {};
+
+  // What a persistent id stands for: called with the id (a Str, where protocol 0 wrote it), what
+  // it returns takes its place. Values that it makes are made in `document`, which holds what
+  // the stream described so far; it changes nothing else there. An error ends the decoding.
+  // Unset: the id becomes a Persistent value.
+  std::function<StatusOr<Value>(const Value& id, Document& document)> persistent_load = nullptr;
+  // The names that the stream may use; another is an error (ForbiddenGlobal) where it stands.
+  // Unset: all, since nothing is imported or called.
+  const AllowList* allow = nullptr;
+  // What extension codes stand for: they become Globals, and one that is not registered is an
+  // error. Unset: they become Extension values, or are forbidden, if `allow` is set.
+  const ExtensionRegistry* extensions = nullptr;
+  // C++ types for Python classes: instances get an object attached (Document::Attached()).
+  const ClassRegistry* classes = nullptr;
   // If set: gets every global, call, persistent id and extension code that the stream makes, in
   // that order, also those that the result does not hold, since an unpickler would run them.
   std::vector<Value>* made = nullptr;
+  // If set: gets every tuple that becomes a dict key or an element of a set, each time that it
+  // does, for those who ask what hashing them would cost an unpickler.
+  std::vector<Value>* keys = nullptr;
+  // Items that are set again are an error: no pickler does that to a dict or list, and what they
+  // were before is seen by nobody who looks at the result.
+  bool refuse_overwriting = false;
   // Kept by the Document, so that `stream` need not outlive it. `stream` must lie in it.
   Buffer stream_owner = {};
 };
@@ -88,7 +117,17 @@ class Decoder {
   StatusOr<DecodeResult> DecodeNext(ByteSpan stream, const DecodeOptions& options,
                                     Document* document);
 
+  // Decode(), but that `visitor` makes what holds other values (visitor.h). The root is what it
+  // made last; without handles it is a Value like any other.
+  StatusOr<DecodeResult> Visit(ByteSpan stream, const DecodeOptions& options, Visitor& visitor,
+                               Document* document);
+
+  // Forgets what the streams so far memoised: DecodeNext() then reads a stream of its own.
+  void ClearMemo();
+
  private:
+  StatusOr<DecodeResult> Run(ByteSpan stream, const DecodeOptions& options, Visitor* visitor,
+                             Document* document);
   struct Scratch;
   std::unique_ptr<Scratch> scratch_;
 };

@@ -28,6 +28,15 @@ struct Document::InternTable {
   absl::flat_hash_map<std::pair<uint32_t, uint32_t>, Value> globals;
 };
 
+// By Value::id().
+struct Document::AttachTable {
+  struct Object {
+    std::shared_ptr<void> object;
+    const std::type_info* type;
+  };
+  absl::flat_hash_map<uint32_t, Object> objects;
+};
+
 Document::Document() = default;
 Document::~Document() = default;
 Document::Document(Document&&) noexcept = default;
@@ -39,6 +48,7 @@ Buffer Document::buffer(const Value& value) const {
 }
 
 void Document::Clear() {
+  attached_.reset();  // first: these may look into what follows
   arena_.Reset();
   root_ = Value();
   buffers_.clear();
@@ -223,6 +233,20 @@ Value Document::NewExtension(uint32_t code) {
 Value Document::NewBuffer(Buffer buffer) {
   buffers_.push_back(std::move(buffer));
   return ValueAccess::OfBuffer(buffers_.size() - 1, false, NextId());
+}
+
+void Document::AttachObject(const Value& value, std::shared_ptr<void> object,
+                            const std::type_info& type) {
+  if (attached_ == nullptr) attached_ = std::make_unique<AttachTable>();
+  attached_->objects[value.id()] = {std::move(object), &type};
+}
+
+std::shared_ptr<void> Document::AttachedObject(const Value& value,
+                                               const std::type_info& type) const {
+  if (attached_ == nullptr || value.id() == 0) return nullptr;
+  const auto found = attached_->objects.find(value.id());
+  if (found == attached_->objects.end() || *found->second.type != type) return nullptr;
+  return found->second.object;
 }
 
 // Room for `count` more Values behind `*items`, which are `size` and have `*capacity`.

@@ -18,6 +18,8 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include "pannier/base/buffer.h"
@@ -126,6 +128,22 @@ class Document {
   void AddSetItems(const Value& object, std::span<const Value> pairs);
   void AddAdds(const Value& object, std::span<const Value> items);
 
+  // ---- C++ objects that values stand for. -----------------------------------------------
+
+  // Keeps `object` beside `value` until Clear(), in place of what was kept there before. The
+  // value itself does not change: it is shown, compared and written as ever. ClassRegistry does
+  // this while a stream is decoded; CopyFrom() does not bring it along.
+  // REQUIRES: value.id() != 0.
+  template <class T>
+  void Attach(const Value& value, std::shared_ptr<T> object) {
+    AttachObject(value, std::move(object), typeid(T));
+  }
+  // What was attached as a T; null if there is none, or one of another type.
+  template <class T>
+  std::shared_ptr<T> Attached(const Value& value) const {
+    return std::static_pointer_cast<T>(AttachedObject(value, typeid(T)));
+  }
+
   // A copy of `value` and of all it reaches, which belong to `source`. Sharing and cycles are
   // kept, texts are copied, buffers are shared. Not recursive.
   Value CopyFrom(const Document& source, const Value& value);
@@ -145,6 +163,7 @@ class Document {
   friend class Decoder;
   friend class Encoder;
   struct InternTable;
+  struct AttachTable;
 
   Value Text(Kind kind, std::string_view text, uint32_t id);
   std::string_view CopyText(std::string_view text);
@@ -155,6 +174,8 @@ class Document {
   void MakeRoom(Value** items, uint64_t size, uint64_t* capacity, size_t count);
   InternTable& interned();
   Value InternGlobal(const Value& module, const Value& name);
+  void AttachObject(const Value& value, std::shared_ptr<void> object, const std::type_info& type);
+  std::shared_ptr<void> AttachedObject(const Value& value, const std::type_info& type) const;
   uint32_t NextId();  // throws std::bad_alloc after 2^32 - 2 objects
 
   Arena arena_;
@@ -162,6 +183,7 @@ class Document {
   std::vector<Buffer> buffers_;
   std::vector<Buffer> held_;
   std::unique_ptr<InternTable> interned_;  // made when first asked for
+  std::unique_ptr<AttachTable> attached_;  // the same
   uint32_t next_id_ = 1;
   bool has_unchecked_text_ = false;
 };

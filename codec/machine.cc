@@ -36,6 +36,7 @@ Machine::Machine(ByteSpan stream, const DecodeOptions& options, Document* docume
       stack_(memory->stack),
       marks_(memory->marks),
       memo_(memory->memo) {
+  longest_argument_ = OrNone(options.limits.argument_bytes);
   work_.left = options.limits.comparisons != 0
                    ? options.limits.comparisons
                    : std::max(uint64_t{1} << 20, uint64_t{64} * stream.size());
@@ -43,6 +44,14 @@ Machine::Machine(ByteSpan stream, const DecodeOptions& options, Document* docume
 
 bool Machine::Fail(std::string_view what) {
   status_ = StreamError(static_cast<size_t>(opcode_ - begin_), *opcode_, what);
+  return false;
+}
+
+bool Machine::FailWith(const Status& status) {
+  const auto offset = static_cast<size_t>(opcode_ - begin_);
+  status_ = WithPosition(
+      Annotate(status, absl::StrCat("pickle, byte ", offset, ", ", ToAbsl(InfoOf(*opcode_).name))),
+      {offset, *opcode_});
   return false;
 }
 
@@ -117,7 +126,7 @@ Status Machine::Run() {
                      absl::StrCat("pickle of ", end_ - begin_, " bytes, limit ", most));
   }
   if (options_.stream_owner.data() != nullptr) document_->Hold(options_.stream_owner);
-  if (!Loop()) return status_;
+  if (visitor_ != nullptr ? !Loop<true>() : !Loop<false>()) return status_;
   uint64_t allowance;
   allowance_ = 0;
   if (!CheckLimits(&allowance)) return status_;
@@ -128,7 +137,9 @@ Status Machine::Run() {
 }
 
 // Everything that changes with each opcode lies in locals; `leave` writes them back before a
-// member function is called, and `resume` reads what it changed.
+// member function is called, and `resume` reads what it changed. Twice, so that without a visitor
+// it costs nothing that there may be one.
+template <bool kVisiting>
 bool Machine::Loop() {
   const uint8_t* p = next_;
   const uint8_t* limit = limit_;
@@ -139,6 +150,8 @@ bool Machine::Loop() {
   ArgError error = ArgError::kNone;
   std::string_view text;
   Value* items = nullptr;
+  // Longer texts are looked at, and have their length elsewhere.
+  const size_t long_text = std::min<uint64_t>(ValueAccess::kLongText - 1, longest_argument_);
 
   const auto leave = [&] {
     next_ = p;
@@ -151,6 +164,12 @@ bool Machine::Loop() {
     top = top_;
   };
   const auto new_tuple = [&](size_t size) {
+    if constexpr (kVisiting) {
+      leave();
+      const bool made = VisitItems(Kind::kTuple, size);
+      top = top_;
+      return made;
+    }
     auto* node =
         static_cast<TupleNode*>(arena_->Allocate(sizeof(TupleNode) + size * sizeof(Value)));
     node->size = size;
@@ -158,18 +177,29 @@ bool Machine::Loop() {
     top -= size;
     std::memcpy(node->items(), top, size * sizeof(Value));
     *top++ = ValueAccess::OfNode(Kind::kTuple, node, document_->next_id_++);
+    return true;
   };
   const auto new_keyed = [&](Kind kind) {
+    if constexpr (kVisiting) {
+      leave();
+      const bool made = VisitEmpty(kind);
+      top = top_;
+      return made;
+    }
     auto* node = arena_->AllocateArray<KeyedNode>(1);
     *node = KeyedNode{};
     *top++ = ValueAccess::OfNode(kind, node, document_->next_id_++);
+    return true;
   };
   const auto push_text = [&](Kind kind) {
-    if (text.size() < ValueAccess::kLongText) {
+    if (text.size() <= long_text) {
       *top++ = ValueAccess::OfText(kind, text.data(), text.size(), 0);
-    } else {
-      *top++ = document_->Text(kind, text, 0);
+      return true;
     }
+    leave();
+    if (TooLong(text)) return false;
+    *top++ = document_->Text(kind, text, 0);
+    return true;
   };
 
   while (true) {
@@ -241,15 +271,15 @@ bool Machine::Loop() {
         goto unicode;
       case Opcode::kShortBinBytes:
         if ((error = TakeCounted<uint8_t>(&p, limit, &text)) != ArgError::kNone) goto argument;
-        push_text(Kind::kBytes);
+        if (!push_text(Kind::kBytes)) return false;
         continue;
       case Opcode::kBinBytes:
         if ((error = TakeCounted<uint32_t>(&p, limit, &text)) != ArgError::kNone) goto argument;
-        push_text(Kind::kBytes);
+        if (!push_text(Kind::kBytes)) return false;
         continue;
       case Opcode::kBinBytes8:
         if ((error = TakeCounted<uint64_t>(&p, limit, &text)) != ArgError::kNone) goto argument;
-        push_text(Kind::kBytes);
+        if (!push_text(Kind::kBytes)) return false;
         continue;
 
       case Opcode::kMemoize: {
@@ -298,16 +328,16 @@ bool Machine::Loop() {
         continue;
       case Opcode::kTuple1:
         if (top - fence_ < 1) goto underflow;
-        new_tuple(1);
+        if (!new_tuple(1)) return false;
         continue;
       case Opcode::kTuple2:
         if (top - fence_ < 2) goto underflow;
-        new_tuple(2);
+        if (!new_tuple(2)) return false;
         after_tuple2_ = p;
         continue;
       case Opcode::kTuple3:
         if (top - fence_ < 3) goto underflow;
-        new_tuple(3);
+        if (!new_tuple(3)) return false;
         continue;
       case Opcode::kTuple:
         leave();
@@ -315,11 +345,17 @@ bool Machine::Loop() {
         if (items == top) {
           *top++ = ValueAccess::OfNode(Kind::kTuple, nullptr, 0);
         } else {
-          new_tuple(static_cast<size_t>(top - items));
+          if (!new_tuple(static_cast<size_t>(top - items))) return false;
         }
         continue;
 
       case Opcode::kEmptyList: {
+        if constexpr (kVisiting) {
+          leave();
+          if (!VisitEmpty(Kind::kList)) return false;
+          top = top_;
+          continue;
+        }
         auto* node = arena_->AllocateArray<ListNode>(1);
         *node = ListNode{};
         *top++ = ValueAccess::OfNode(Kind::kList, node, document_->next_id_++);
@@ -350,10 +386,10 @@ bool Machine::Loop() {
         continue;
 
       case Opcode::kEmptyDict:
-        new_keyed(Kind::kDict);
+        if (!new_keyed(Kind::kDict)) return false;
         continue;
       case Opcode::kEmptySet:
-        new_keyed(Kind::kSet);
+        if (!new_keyed(Kind::kSet)) return false;
         continue;
       case Opcode::kSetItem:
         if (top - fence_ < 3) goto underflow;
@@ -400,7 +436,7 @@ bool Machine::Loop() {
       return Fail(
           absl::StrCat("invalid UTF-8 at byte ", Utf8ErrorOffset(text, true), " of ", text.size()));
     }
-    push_text(Kind::kStr);
+    if (!push_text(Kind::kStr)) return false;
     continue;
   argument:
     leave();

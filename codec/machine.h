@@ -15,8 +15,11 @@
 #include "pannier/codec/memo.h"
 #include "pannier/codec/opcodes.h"
 #include "pannier/codec/value_stack.h"
+#include "pannier/codec/visitor.h"
 
 namespace pannier::codec::internal {
+
+struct ErasedClass;
 
 // What outlives a stream and is used again.
 struct MachineMemory {
@@ -30,7 +33,16 @@ class Machine {
   Machine(ByteSpan stream, const DecodeOptions& options, Document* document, MachineMemory* memory);
 
   // Run() adds what it looks up to `*uses`, and makes up buffers that it is not given.
-  void ReportGlobals(std::vector<GlobalUse>* uses) { uses_ = uses; }
+  void ReportGlobals(std::vector<GlobalUse>* uses) {
+    uses_ = uses;
+    makes_up_buffers_ = true;
+  }
+  void MakeUpBuffers() { makes_up_buffers_ = true; }
+  // Run() has `visitor` make containers and calls.
+  void VisitWith(Visitor* visitor) {
+    visitor_ = visitor;
+    visitor_->document_ = document_;
+  }
 
   // Runs until STOP and sets the root. On an error the Document holds half of something.
   Status Run();
@@ -38,8 +50,10 @@ class Machine {
 
  private:
   // Each returns false after setting status_.
+  template <bool kVisiting>
   bool Loop();
   bool Fail(std::string_view what);
+  bool FailWith(const Status& status);  // of a hook, or with a kind of its own
   bool FailArgument(ArgError error);
   bool FailUnderflow();
   bool FailKey(KeyResult result, const Value& culprit);
@@ -83,6 +97,26 @@ class Machine {
   bool Str8(std::string_view bytes);
   bool Stop();
 
+  // The hooks, in machine_hooks.cc. What the allow-list says:
+  bool MayName(std::string_view module, std::string_view name);
+  bool MayCall(const Value& callee);
+  bool MayChange(const Value& target);
+  // What the class registry does for an object that was made, or that is changed.
+  bool ObjectMade(const Value& object);
+  bool ObjectChanged(const Value& object, PartKind how, std::span<const Value> values);
+  bool StateGiven(const ErasedClass& cls, void* object, const Value& state);
+  // Items for an object or handle.
+  bool ChangeObject(const Value& target, PartKind how, std::span<const Value> values);
+  // Pushes what a persistent id stands for.
+  bool PushPersistent(const Value& id);
+  // What the visitor makes of the topmost `count` values, in their place; of nothing, pushed.
+  bool VisitItems(Kind kind, size_t count);
+  bool VisitEmpty(Kind kind);
+  // A list or dict of protocol 0, with what lies above `items` in it.
+  bool VisitFilled(Kind kind, Value* items);
+  bool VisitCall(Kind kind, Value* place, Value callee, Value args, Value kwargs);
+  bool VisitChange(const Value& handle, PartKind how, std::span<const Value> values);
+
   // Called before `top` gets a second handle: gives it what tells that both are one object.
   void Share(Value* top) {
     constexpr uint32_t kKinds =
@@ -103,13 +137,27 @@ class Machine {
   bool Have(size_t count) { return static_cast<size_t>(top_ - fence_) >= count || FailUnderflow(); }
   bool Line(std::string_view* line);
   Value StrOf(std::string&& text);  // copied into the arena
-  Value MakeGlobal(Value module, Value name);
+  bool PushGlobal(Value module, Value name);
   // Reports `object`, a global, call, persistent id or extension code.
   const Value& Made(const Value& object) {
     if (options_.made != nullptr) options_.made->push_back(object);
     return object;
   }
+  // Reports tuples among the keys [first, end), `stride` apart.
+  void ReportKeys(const Value* first, const Value* end, size_t stride) {
+    if (options_.keys == nullptr) return;
+    for (; first < end; first += stride) {
+      if (first->is(Kind::kTuple)) options_.keys->push_back(*first);
+    }
+  }
+  // PutKeys() of the entries [first, top_) into `keyed`. Fails for an entry that is set again
+  // where that is refused.
+  bool PutEntries(const Value& keyed, size_t stride, const Value* first);
   void ResetFence();
+  // Whether an argument is longer than it may be; then status_ is set.
+  bool TooLong(std::string_view argument) {
+    return argument.size() > longest_argument_ && !Limit("bytes in an argument", longest_argument_);
+  }
 
   const uint8_t* const begin_;
   const uint8_t* const end_;
@@ -125,6 +173,7 @@ class Machine {
   size_t buffers_used_ = 0;
   uint64_t opcodes_done_ = 0;
   uint64_t allowance_ = 0;  // of opcodes, given by the last CheckLimits()
+  uint64_t longest_argument_;
   KeyWork work_;
 
   const DecodeOptions& options_;
@@ -134,6 +183,9 @@ class Machine {
   std::vector<size_t>& marks_;
   Memo& memo_;
   std::vector<GlobalUse>* uses_ = nullptr;
+  Visitor* visitor_ = nullptr;
+  bool makes_up_buffers_ = false;
+  uint32_t allowed_callee_ = 0;  // Value::id of the callee that was seen to be allowed last
   Status status_;
   DecodeResult result_;
 };

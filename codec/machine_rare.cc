@@ -50,6 +50,7 @@ bool Machine::Rare(Opcode opcode) {
     case Opcode::kByteArray8:
       error = TakeCounted<uint64_t>(&next_, limit_, &text);
       if (error != ArgError::kNone) return FailArgument(error);
+      if (TooLong(text)) return false;
       Push(document_->Text(Kind::kByteArray, text, document_->next_id_++));
       return true;
     case Opcode::kPop:
@@ -61,6 +62,7 @@ bool Machine::Rare(Opcode opcode) {
     case Opcode::kList: {
       Value* items = PopToMark();
       if (items == nullptr) return false;
+      if (visitor_ != nullptr) return VisitFilled(Kind::kList, items);
       const Value list = document_->NewList({items, top_});
       top_ = items;
       Push(list);
@@ -90,8 +92,8 @@ bool Machine::Rare(Opcode opcode) {
       return Persistent();
     case Opcode::kBinPersId:
       if (!Have(1)) return false;
-      top_[-1] = Made(document_->NewPersistent(top_[-1]));
-      return true;
+      --top_;
+      return PushPersistent(*top_);
     case Opcode::kNextBuffer:
       return NextBuffer();
     case Opcode::kReadonlyBuffer:
@@ -142,9 +144,12 @@ bool Machine::Pop() {
   const Value dropped = *--top_;
   // TUPLE2 REDUCE POP in a row: the call of a state setter, which is done for its effect on
   // the first argument.
-  if (after_setter_ == opcode_ && dropped.args().items()[0].is_object()) {
+  if (after_setter_ == opcode_ && visitor_ == nullptr && dropped.args().items()[0].is_object()) {
     const std::span<const Value> args = dropped.args().items();
+    if (options_.allow != nullptr && !MayChange(args[0])) return false;
     document_->AddSetter(args[0], dropped.callee(), args[1]);
+    const Value setter[2] = {dropped.callee(), args[1]};
+    return options_.classes == nullptr || ObjectChanged(args[0], PartKind::kSetter, setter);
   }
   return true;
 }
@@ -168,11 +173,9 @@ bool Machine::Dict() {
   if (entries == nullptr) return false;
   const auto count = static_cast<size_t>(top_ - entries);
   if (count % 2 != 0) return Fail("an odd number of values for a dict");
+  if (visitor_ != nullptr) return VisitFilled(Kind::kDict, entries);
   const Value dict = document_->NewDict();
-  Value culprit;
-  const KeyResult result =
-      PutKeys(arena_, ValueAccess::Node<KeyedNode>(dict), 2, entries, count / 2, &work_, &culprit);
-  if (result != KeyResult::kOk) return FailKey(result, culprit);
+  if (!PutEntries(dict, 2, entries)) return false;
   top_ = entries;
   Push(dict);
   return true;
@@ -181,11 +184,11 @@ bool Machine::Dict() {
 bool Machine::FrozenSet() {
   Value* items = PopToMark();
   if (items == nullptr) return false;
+  if (visitor_ != nullptr) {
+    return VisitItems(Kind::kFrozenSet, static_cast<size_t>(top_ - items));
+  }
   const Value set = document_->Keyed(Kind::kFrozenSet);
-  Value culprit;
-  const KeyResult result = PutKeys(arena_, ValueAccess::Node<KeyedNode>(set), 1, items,
-                                   static_cast<size_t>(top_ - items), &work_, &culprit);
-  if (result != KeyResult::kOk) return FailKey(result, culprit);
+  if (!PutEntries(set, 1, items)) return false;
   top_ = items;
   Push(set);
   return true;
@@ -196,45 +199,46 @@ bool Machine::AddItems() {
   if (items == nullptr) return false;
   if (items == fence_) return FailUnderflow();
   const auto count = static_cast<size_t>(top_ - items);
-  top_ = items;
-  if (count == 0) return true;
   const Value& target = items[-1];
-  if (target.is(Kind::kSet)) {
-    Value culprit;
-    const KeyResult result =
-        PutKeys(arena_, ValueAccess::Node<KeyedNode>(target), 1, items, count, &work_, &culprit);
-    return result == KeyResult::kOk || FailKey(result, culprit);
-  }
-  if (!target.is_object()) return Fail(TypeError("what items are added to", target, "a set"));
-  document_->AddAdds(target, {items, count});
-  return true;
+  if (target.is(Kind::kSet) && !PutEntries(target, 1, items)) return false;
+  top_ = items;
+  if (count == 0 || target.is(Kind::kSet)) return true;
+  ReportKeys(items, items + count, 1);
+  return ChangeObject(target, PartKind::kAdd, {items, count});
 }
 
 bool Machine::AppendTo(Value* items) {
   const Value& target = items[-1];
-  if (!target.is_object()) return Fail(TypeError("what is appended to", target, "a list"));
-  document_->AddAppends(target, {items, top_});
-  return true;
+  return ChangeObject(target, PartKind::kAppend, {items, top_});
 }
 
 bool Machine::SetItemsOf(Value* entries) {
   const auto count = static_cast<size_t>(top_ - entries);
   if (count % 2 != 0) return Fail("an odd number of values for setting items");
   const Value& target = entries[-1];
-  if (target.is(Kind::kDict)) {
-    Value culprit;
-    const KeyResult result = PutKeys(arena_, ValueAccess::Node<KeyedNode>(target), 2, entries,
-                                     count / 2, &work_, &culprit);
-    return result == KeyResult::kOk || FailKey(result, culprit);
-  }
+  if (target.is(Kind::kDict)) return PutEntries(target, 2, entries);
   if (target.is(Kind::kList)) return SetListItems(target, entries, count);
-  if (!target.is_object()) return Fail(TypeError("what items are set in", target, "a dict"));
-  document_->AddSetItems(target, {entries, count});
+  ReportKeys(entries, top_, 2);
+  return ChangeObject(target, PartKind::kSetItem, {entries, count});
+}
+
+bool Machine::PutEntries(const Value& keyed, size_t stride, const Value* first) {
+  auto* node = ValueAccess::Node<KeyedNode>(keyed);
+  const size_t count = static_cast<size_t>(top_ - first) / stride;
+  const size_t before = node->size;
+  ReportKeys(first, top_, stride);
+  Value culprit;
+  const KeyResult result = PutKeys(arena_, node, stride, first, count, &work_, &culprit);
+  if (result != KeyResult::kOk) return FailKey(result, culprit);
+  if (options_.refuse_overwriting && stride == 2 && node->size - before != count) {
+    return Fail("a dict has a key twice");
+  }
   return true;
 }
 
 // list[index] = value, which no pickler writes and every unpickler does.
 bool Machine::SetListItems(const Value& list, const Value* entries, size_t count) {
+  if (options_.refuse_overwriting) return Fail("an item of a list is set again");
   auto* node = ValueAccess::Node<ListNode>(list);
   for (size_t i = 0; i < count; i += 2) {
     const Value& key = entries[i];

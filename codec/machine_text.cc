@@ -11,7 +11,8 @@ namespace pannier::codec::internal {
 
 bool Machine::Line(std::string_view* line) {
   const ArgError error = TakeLine(&next_, limit_, line);
-  return error == ArgError::kNone || FailArgument(error);
+  if (error != ArgError::kNone) return FailArgument(error);
+  return !TooLong(*line);
 }
 
 Value Machine::StrOf(std::string&& text) {
@@ -52,6 +53,7 @@ bool Machine::CountedLong(bool four_bytes) {
   const ArgError error = four_bytes ? TakeCounted<int32_t>(&next_, limit_, &bytes)
                                     : TakeCounted<uint8_t>(&next_, limit_, &bytes);
   if (error != ArgError::kNone) return FailArgument(error);
+  if (TooLong(bytes)) return false;
   int64_t small = 0;
   size_t length = 0;
   if (FitsInt64(bytes, &small, &length)) {
@@ -96,6 +98,7 @@ bool Machine::TextUnicode() {
 
 // `bytes` lie in the stream or the arena.
 bool Machine::Str8(std::string_view bytes) {
+  if (TooLong(bytes)) return false;
   std::string changed;
   Kind kind = Kind::kStr;
   const char* why = "";

@@ -196,6 +196,9 @@ class Printer {
         internal::AppendBytesRepr(value.text(), most_, &out_);
         out_ += ')';
         return;
+      case Kind::kHandle:
+        absl::StrAppend(&out_, "Handle(", value.handle(), ")");
+        return;
       default:
         absl::StrAppend(&out_, "Buffer(", value.buffer_index(),
                         value.buffer_readonly_view() ? ", readonly)" : ")");

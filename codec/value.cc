@@ -12,7 +12,7 @@ std::string_view KindName(Kind kind) {
       "None",     "bool",          "int",       "int",    "float",  "str",
       "bytes",    "bytearray",     "str8",      "tuple",  "list",   "dict",
       "set",      "frozenset",     "global",    "reduce", "newobj", "newobj_ex",
-      "instance", "persistent id", "extension", "buffer"};
+      "instance", "persistent id", "extension", "buffer", "handle"};
   const auto index = static_cast<size_t>(kind);
   return index < kNames.size() ? kNames[index] : "unknown";
 }

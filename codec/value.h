@@ -44,8 +44,9 @@ enum class Kind : uint8_t {
   kPersistent,  // a persistent id
   kExtension,   // a code of copyreg's extension registry
   kBuffer,      // one of the Document's out-of-band buffers, or a read-only view of it
+  kHandle,      // a number that a Visitor gave instead of a Value (visitor.h); nowhere else
 };
-inline constexpr size_t kKindCount = static_cast<size_t>(Kind::kBuffer) + 1;
+inline constexpr size_t kKindCount = static_cast<size_t>(Kind::kHandle) + 1;
 
 // "int", "dict", "global", ...: for messages.
 std::string_view KindName(Kind kind);
@@ -76,12 +77,14 @@ class Value {
     return Value(Kind::kFloat, 0, bits);
   }
 
+  static constexpr Value Handle(uint64_t number) { return Value(Kind::kHandle, 0, number); }
+
   Kind kind() const { return static_cast<Kind>(meta_ & 0xff); }
   bool is(Kind k) const { return kind() == k; }
   bool is_none() const { return is(Kind::kNone); }
   // Reduce, NewObj, NewObjEx, Instance, Global, Persistent, Extension, Buffer: what it is
   // can be told only by running Python. Those of them that have parts() are objects.
-  bool is_symbolic() const { return kind() >= Kind::kGlobal; }
+  bool is_symbolic() const { return kind() >= Kind::kGlobal && kind() <= Kind::kBuffer; }
   // True for the symbolic kinds but Buffer: callee(), args() and parts() may be asked.
   bool is_object() const { return kind() >= Kind::kGlobal && kind() <= Kind::kExtension; }
 
@@ -145,6 +148,9 @@ class Value {
   // encoder's memo; 0 for values that have none (None, numbers, the empty tuple, and strings
   // that the stream never memoised or duplicated).
   uint32_t id() const { return id_; }
+
+  // Handle: the number.
+  uint64_t handle() const { return payload_; }
 
   // Python's `is`, as far as a pickle can tell: same object, or same kind and bits.
   friend bool Is(const Value& a, const Value& b) {

@@ -38,7 +38,7 @@ namespace internal {
 
 // Values whose handle carries all of them, or a text: no node with Values in it.
 inline bool IsLeaf(const Value& value) {
-  return value.kind() < Kind::kTuple || value.is(Kind::kBuffer);
+  return value.kind() < Kind::kTuple || value.kind() >= Kind::kBuffer;
 }
 inline bool IsNumber(const Value& value) {
   return value.kind() >= Kind::kBool && value.kind() <= Kind::kFloat;

@@ -1,0 +1,27 @@
+// Where an encoder puts its bytes when they should not gather in memory
+// (EncodeOptions::sink).
+#pragma once
+
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "pannier/base/bytes.h"
+#include "pannier/base/status.h"
+
+namespace pannier::codec {
+
+// Takes all of the bytes, which are good during the call, or says why not; that ends the
+// encoding. Called on the encoding thread, as a rule once for each frame of 64 KiB and once at
+// the end of a pickle.
+using Sink = std::function<Status(ByteSpan bytes)>;
+
+// Writes to a file descriptor, which stays the caller's. Interrupted and partial writes go on;
+// one that would block waits until there is room. Errors: System.
+Sink SinkToFd(int fd);
+// Writes to a stdio stream, which stays the caller's; flushed by its owner. Errors: System.
+Sink SinkToFile(std::FILE* file);
+// Appends to `*text`, which must outlive the sink.
+Sink SinkToString(std::string* text);
+
+}  // namespace pannier::codec

@@ -106,10 +106,19 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   if (pannier::Forked(hub_->epoch())) return Forked();
   Hub::Lock lock(hub_->mutex());
   if (sent_.messages % kServeEach == kServeEach - 1) hub_->ServeOnce(lock);
-  PANNIER_RETURN_IF_ERROR(CheckUsable());
-  const std::shared_ptr<Link> link = link_;
-  lock.unlock();
+  // Where the link breaks meanwhile, all begins anew without it.
+  for (;;) {
+    PANNIER_RETURN_IF_ERROR(CheckUsable());
+    const std::shared_ptr<Link> link = usable_link();
+    lock.unlock();
+    const Status sent = SendOver(link, message, deadline);
+    lock.lock();
+    if (sent.ok() || link == usable_link()) return sent;
+  }
+}
 
+Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                         Deadline deadline) {
   Outbound outbound(message, link);
   const auto go_on = [&] {
     if (options_.interrupted && options_.interrupted()) {
@@ -129,11 +138,13 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   }
   OutFrame frame = outbound.Compose(info_.version, number_);
 
-  lock.lock();
+  Hub::Lock lock(hub_->mutex());
   do {
-    const Status waited =
-        hub_->Wait(lock, deadline, [&] { return state_ != State::kOpen || WindowHasRoom(size); });
+    const Status waited = hub_->Wait(lock, deadline, [&] {
+      return state_ != State::kOpen || link != usable_link() || WindowHasRoom(size);
+    });
     PANNIER_RETURN_IF_ERROR(CheckUsable());
+    if (link != usable_link()) return MakeError(ErrorKind::kConnectionLost, "send: the link broke");
     if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
     PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
   } while (!WindowHasRoom(size));  // another thread took it while this one waited to announce
@@ -156,7 +167,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   for (;;) {
     const Status status = outbound.AnnounceSegments();
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      OnLinkLost();
+      OnLinkEvent();
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
@@ -291,6 +302,7 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
     case wire::FrameType::kBye: {
       const auto reason = wire::ParseReason(frame->stream);
       if (!reason.ok()) return End(reason.status());
+      way_gone_ = false;
       return End(
           MakeError(ErrorKind::kConnectionLost,
                     reason->kind == ErrorKind::kNone

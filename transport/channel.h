@@ -4,10 +4,11 @@
 //   greeting --> open --> ending --> ended
 //                  \________\__________\____> closed (by this side, at any time)
 //
-// greeting: the handshake is under way. ending: the peer's end was seen on the link or
-// below the socket, and what it sent before is still coming in: until its bye, or until
-// nothing came for a time. ended: nothing comes any more; what was received may still be
-// taken, then calls fail with status().
+// greeting: the handshake is under way. open: with a link or without, or with one that broke:
+// then buffers travel in frames, and what was leased before stays leased. ending: the peer's end
+// was seen on the link or below the socket, and what it sent before is still coming in: until its
+// bye, or until nothing came for a time. ended: nothing comes any more; what was received may still
+// be taken, then calls fail with status().
 //
 // Members named OnX, and all under "hub's lock", need the hub's mutex held.
 #pragma once
@@ -99,11 +100,22 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
   void OnMessage(RawFrame raw, wire::Frame frame);
   void OnLinkEvent();
-  void OnLinkLost();  // without a word: the peer died
+  void OnLinkBroken();  // the peer lives
+  void OnPeerDead();    // and says no bye
+  void Unwatch();       // link and process
+  // With link and way gone, no bye having come, the peer is gone, or about to be: whatever runs
+  // under its number reads nothing of ours.
+  void ForgetLostPeer();
+  // What buffers may be leased over now; null: they travel in frames.
+  const std::shared_ptr<Link>& usable_link() const { return link_broken_ ? kNoLink : link_; }
+  Status SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                  Deadline deadline);
   // From now on the channel is ending, if nothing comes for so long.
   void GoQuiet(absl::Duration quiet);
   void SignalFd();
   Status Annotated(const Status& status, const char* what) const;
+
+  static inline const std::shared_ptr<Link> kNoLink;
 
   const std::shared_ptr<ChannelOwner> hub_;
   const TransportOptions options_;
@@ -118,6 +130,10 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status status_;               // why it ended
   std::shared_ptr<Link> link_;  // shared with calls under way
   uint64_t link_watch_ = 0;
+  bool link_ended_ = false;
+  bool link_broken_ = false;    // it ended, and the peer lives
+  bool way_gone_ = false;       // and no bye came
+  uint64_t process_watch_ = 0;  // of the peer's process, while the link is broken
   std::deque<Inbound> inbox_;
   Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
   absl::Duration quiet_time_ = absl::InfiniteDuration();

@@ -27,22 +27,47 @@ constexpr int kLastTurns = 4;
 // ---- The peer's end -----------------------------------------------------------------------
 
 void Channel::OnLinkEvent() {
+  if (link_ended_) return;  // a sender found out first
   const StatusOr<bool> alive = link_->ReceivePackets();
   if (!alive.ok()) return End(alive.status());
   if (*alive) return;
-  hub_->Unwatch(std::exchange(link_watch_, 0));
+  link_ended_ = true;
+  Unwatch();
+  if (!link_->PeerIsOver()) return OnLinkBroken();
   link_->PeerIsGone();
-  if (link_->PeerCloses()) {
-    GoQuiet(kQuietBeforeBye);
-  } else {
-    OnLinkLost();
-  }
+  GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
   Probe();
 }
 
-void Channel::OnLinkLost() { GoQuiet(kQuietWithoutLink); }
+void Channel::OnLinkBroken() {
+  link_broken_ = true;
+  // It may be about to end: the kernel closes sockets a moment before it tells of the end.
+  process_watch_ = hub_->Watch(link_->socket().peer_process(), [this] { OnPeerDead(); });
+  if (link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  hub_->StateChanged();
+}
 
-void Channel::OnDisconnect() { GoQuiet(kQuietWithoutWay); }
+void Channel::OnPeerDead() {
+  Unwatch();
+  link_->PeerIsGone();
+  GoQuiet(kQuietWithoutLink);
+  Probe();
+}
+
+void Channel::Unwatch() {
+  for (uint64_t* watch : {&link_watch_, &process_watch_}) {
+    if (*watch != 0) hub_->Unwatch(std::exchange(*watch, 0));
+  }
+}
+
+void Channel::ForgetLostPeer() {
+  if (way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
+}
+
+void Channel::OnDisconnect() {
+  way_gone_ = way_gone_ || !Over();
+  GoQuiet(kQuietWithoutWay);
+}
 
 void Channel::Probe() {
   const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
@@ -60,6 +85,7 @@ void Channel::GoQuiet(absl::Duration quiet) {
 
 Deadline Channel::OnTimer() {
   if (state_ == State::kEnding && quiet_.Passed()) {
+    ForgetLostPeer();
     End(MakeError(ErrorKind::kConnectionLost,
                   absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
   }
@@ -86,7 +112,7 @@ void Channel::End(Status status) {
   state_ = State::kEnded;
   status_ = std::move(status);
   quiet_ = Deadline::Never();
-  if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+  Unwatch();
   SignalFd();
   hub_->OnReady(*this);
   hub_->StateChanged();
@@ -109,7 +135,8 @@ void Channel::Close() {
       linger = kCloseLinger;
     }
     state_ = State::kClosed;
-    if (link_watch_ != 0) hub_->Unwatch(std::exchange(link_watch_, 0));
+    ForgetLostPeer();
+    Unwatch();
     link.swap(link_);
     inbox.swap(inbox_);
     fd_epoll_ = UniqueFd();

@@ -5,6 +5,10 @@
 // Thread-safe. The row is outlived by nothing but the pool's adoption of it; the import
 // lives on in the buffers made of it, and its end is told to the peer over the socket, which
 // an adopted row may still keep open to learn of the peer's.
+//
+// A row's leases end when the peer says that it holds nothing, or when its process is gone. A
+// socket that breaks while the peer lives ends none: the peer still reads our memory, and
+// hands leases back through shared memory as before.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +43,7 @@ class Link {
   // ConnectionLost (the peer closed the socket), kSystem.
   static StatusOr<Greeting> ReceiveGreeting(LinkSocket& socket, bool accepted);
 
-  // A row in `pool` whose `alive` asks this socket.
+  // A row in `pool` whose `alive` asks whether the peer of this socket may hold leases.
   static StatusOr<std::unique_ptr<LeaseRow>> OpenRow(Pool& pool, const std::string& peer,
                                                      std::shared_ptr<LinkSocket> socket);
 
@@ -66,9 +70,12 @@ class Link {
   // for its segment: the lease is handed back, and the peer asked to announce it again).
   StatusOr<Buffer> Open(const LeaseDescriptor& lease, bool writable);
 
-  // Takes in the packets that wait. False when the peer closed the socket. Errors:
+  // Takes in the packets that wait. False when nothing comes any more. Errors:
   // CorruptMessage.
   StatusOr<bool> ReceivePackets();
+
+  // After that end: true if the peer said so, or died. False: it lives, and the socket broke.
+  bool PeerIsOver() const { return socket_->peer_is_done || !socket_->PeerLives(); }
 
   // The peer said that it closes in good order.
   bool PeerCloses();

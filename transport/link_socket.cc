@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ namespace {
 constexpr char kNamePrefix[] = "pannier-";
 constexpr size_t kRandomBytes = 16;
 constexpr size_t kMaxPacket = 256;
+constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, Linux 6.5, younger than the system's headers
 
 // An abstract name is all bytes after the leading zero.
 socklen_t Address(const std::string& name, sockaddr_un* address) {
@@ -115,6 +117,26 @@ StatusOr<PeerCredentials> LinkSocket::Peer() const {
     return SystemError(errno, "link: SO_PEERCRED");
   }
   return PeerCredentials{credentials.pid, credentials.uid};
+}
+
+void LinkSocket::OpenPeerProcess() {
+  int process = -1;
+  socklen_t size = sizeof(process);
+  if (getsockopt(fd_, SOL_SOCKET, kPeerPidfd, &process, &size) == 0) {
+    peer_process_ = UniqueFd(process);
+    return;
+  }
+  const StatusOr<PeerCredentials> peer = Peer();
+  if (!peer.ok() || peer->pid <= 0) return;
+  UniqueFd by_number(static_cast<int>(syscall(SYS_pidfd_open, peer->pid, 0)));
+  // If it had ended before, the number may be another's by now.
+  if (Alive()) peer_process_ = std::move(by_number);
+}
+
+bool LinkSocket::PeerLives() const {
+  if (!peer_process_.valid()) return Alive();
+  pollfd poll_fd{peer_process_.get(), POLLIN, 0};
+  return poll(&poll_fd, 1, 0) <= 0;
 }
 
 Status LinkSocket::Send(ByteSpan packet, int fd) {

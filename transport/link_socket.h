@@ -4,13 +4,16 @@
 //
 // The kernel closes the socket when the process dies, however it dies: that end is how
 // death is known, at once, without timers or process numbers. A forked child closes its
-// inherited copies in a fork handler, or they would keep a dead parent's links alive.
+// inherited copies in a fork handler, or they would keep a dead parent's links alive. A socket
+// can also end while its peer lives on and still reads our memory: a descriptor of the process
+// at the other end (a pidfd) tells the two apart.
 //
 // Nothing here waits. Thread-safe but for destruction.
 #pragma once
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -44,6 +47,15 @@ class LinkSocket {
   // Who is at the other end, as the kernel saw it when the socket was connected.
   StatusOr<PeerCredentials> Peer() const;
 
+  // Asks the kernel for a descriptor of that process. Before the socket is shared.
+  void OpenPeerProcess();
+  // Readable when that process has ended; -1 if the kernel did not give it: an old one, another
+  // pid namespace, no descriptor free. The socket's.
+  int peer_process() const { return peer_process_.get(); }
+  // False once the process at the other end has ended; where it is not known, once the socket
+  // has. Any thread; one system call.
+  bool PeerLives() const;
+
   // Sends one packet, with a descriptor unless `fd` is -1. Errors: kSystem (EAGAIN: the
   // peer does not read; EPIPE, ECONNRESET: it is gone; ETOOMANYREFS, EMFILE).
   Status Send(ByteSpan packet, int fd);
@@ -63,9 +75,15 @@ class LinkSocket {
   bool Alive() const;
   int fd() const { return fd_; }
 
+  // What the packets told, for whoever asks without reading them. Sequentially consistent, the
+  // default: read and written seldom, and nothing else hangs on them.
+  std::atomic<bool> peer_is_done{false};  // it holds nothing, and will not
+  std::atomic<bool> unread{false};        // nobody takes packets any more
+
  private:
   friend struct ForkHandlers;
   int fd_;  // -1 in a forked child
+  UniqueFd peer_process_;
   LinkSocket* previous_ = nullptr;
   LinkSocket* next_ = nullptr;
 };

@@ -191,6 +191,12 @@ Value Document::InternGlobal(const Value& module, const Value& name) {
   return found->second;
 }
 
+const Value* Document::FindStr(std::string_view utf8) const {
+  if (interned_ == nullptr) return nullptr;
+  const auto found = interned_->texts.find(ToAbsl(utf8));
+  return found == interned_->texts.end() ? nullptr : &found->second;
+}
+
 const Value* Document::FindGlobal(std::string_view module, std::string_view qualified_name) const {
   if (interned_ == nullptr) return nullptr;
   const auto& texts = interned_->texts;

@@ -150,6 +150,8 @@ class Document {
 
   // The Global of this name that the Document holds already; null if it holds none.
   const Value* FindGlobal(std::string_view module, std::string_view qualified_name) const;
+  // The str that InternStr() would return, if it is there already; else null.
+  const Value* FindStr(std::string_view utf8) const;
 
   // True if a text came from a caller and was not seen to be UTF-8 yet.
   bool has_unchecked_text() const { return has_unchecked_text_; }

@@ -22,12 +22,15 @@ Status Encoder::Encode(const Document& document, const Value& value, const Encod
                        Encoded* out) {
   out->stream.clear();
   out->buffers.clear();
-  if (scratch_ != nullptr) {
-    scratch_->memory.memo.Clear();
-    scratch_->memory.extra.Clear();
-    scratch_->memory.extra.next_id_ = internal::PicklerMemo::kExtra + 1;
-  }
+  ClearMemo();
   return EncodeNext(document, value, options, out);
+}
+
+void Encoder::ClearMemo() {
+  if (scratch_ == nullptr) return;
+  scratch_->memory.memo.Clear();
+  scratch_->memory.extra.Clear();
+  scratch_->memory.extra.next_id_ = internal::PicklerMemo::kExtra + 1;
 }
 
 Status Encoder::EncodeNext(const Document& document, const Value& value,
@@ -51,8 +54,33 @@ Status Encoder::EncodeNext(const Document& document, const Value& value,
   return pickler.Dump(value);
 }
 
-StatusOr<Encoded> Encode(const Document& document, const Value& value,
-                         const EncodeOptions& options) {
+Value NewReduction(Document& made, const Reduction& reduction) {
+  const Value& callee = reduction.callee;
+  const std::span<const Value> args =
+      reduction.args.is(Kind::kTuple) ? reduction.args.items() : std::span<const Value>();
+  Value object;
+  if (callee.IsGlobal("copyreg", "__newobj__") && !args.empty()) {
+    object = made.NewObject(args[0], made.NewTuple(args.subspan(1)));
+  } else if (callee.IsGlobal("copyreg", "__newobj_ex__") && args.size() == 3) {
+    object = made.NewObjectEx(args[0], args[1], args[2]);
+  } else {
+    object = made.NewReduce(callee, reduction.args);
+  }
+  made.AddAppends(object, reduction.items);
+  for (const DictEntry& entry : reduction.entries) {
+    const Value pair[2] = {entry.key, entry.value};
+    made.AddSetItems(object, pair);
+  }
+  if (reduction.state && reduction.setter) {
+    made.AddSetter(object, *reduction.setter, *reduction.state);
+  } else if (reduction.state) {
+    made.AddState(object, *reduction.state);
+  }
+  return object;
+}
+
+StatusOr<Encoded> EncodeValue(const Document& document, const Value& value,
+                              const EncodeOptions& options) {
   Encoded encoded;
   Encoder encoder;
   PANNIER_RETURN_IF_ERROR(encoder.Encode(document, value, options, &encoded));
@@ -60,7 +88,7 @@ StatusOr<Encoded> Encode(const Document& document, const Value& value,
 }
 
 StatusOr<Encoded> Encode(const Document& document, const EncodeOptions& options) {
-  return Encode(document, document.root(), options);
+  return EncodeValue(document, document.root(), options);
 }
 
 }  // namespace pannier::codec

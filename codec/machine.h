@@ -42,7 +42,10 @@ class Machine {
   void VisitWith(Visitor* visitor) {
     visitor_ = visitor;
     visitor_->document_ = document_;
+    visitor_->machine_ = this;
   }
+  // For visitors: within the limit of comparisons. Errors are without their place.
+  StatusOr<Value> NewFrozenSet(std::span<const Value> items);
 
   // Runs until STOP and sets the root. On an error the Document holds half of something.
   Status Run();
@@ -112,6 +115,7 @@ class Machine {
   // What the visitor makes of the topmost `count` values, in their place; of nothing, pushed.
   bool VisitItems(Kind kind, size_t count);
   bool VisitEmpty(Kind kind);
+  Status PutKeysOf(const Value& container, std::span<const Value> values);
   // A list or dict of protocol 0, with what lies above `items` in it.
   bool VisitFilled(Kind kind, Value* items);
   bool VisitCall(Kind kind, Value* place, Value callee, Value args, Value kwargs);

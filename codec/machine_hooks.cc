@@ -164,6 +164,27 @@ bool Machine::VisitItems(Kind kind, size_t count) {
   return true;
 }
 
+Status Machine::PutKeysOf(const Value& container, std::span<const Value> values) {
+  const size_t stride = container.is(Kind::kDict) ? 2 : 1;
+  Value culprit;
+  switch (PutKeys(arena_, ValueAccess::Node<KeyedNode>(container), stride, values.data(),
+                  values.size() / stride, &work_, &culprit)) {
+    case KeyResult::kOk:
+      return absl::OkStatus();
+    case KeyResult::kUnhashable:
+      return MakeError(ErrorKind::kUnpickling,
+                       absl::StrCat("unhashable type: ", ToAbsl(KindName(culprit.kind()))));
+    default:
+      return MakeError(ErrorKind::kLimit, "too many comparisons of keys, or entries of one set");
+  }
+}
+
+StatusOr<Value> Machine::NewFrozenSet(std::span<const Value> items) {
+  const Value set = document_->Keyed(Kind::kFrozenSet);
+  PANNIER_RETURN_IF_ERROR(PutKeysOf(set, items));
+  return set;
+}
+
 bool Machine::VisitEmpty(Kind kind) {
   const StatusOr<Value> made = kind == Kind::kList   ? visitor_->List()
                                : kind == Kind::kDict ? visitor_->Dict()
@@ -188,7 +209,7 @@ bool Machine::VisitFilled(Kind kind, Value* items) {
     return true;
   }
   if (made.is(Kind::kDict)) {
-    const Status status = document_->PutKeys(made, 2, filled);
+    const Status status = PutKeysOf(made, filled);
     return status.ok() || FailWith(status);
   }
   return ChangeObject(made, kind == Kind::kList ? PartKind::kAppend : PartKind::kSetItem, filled);

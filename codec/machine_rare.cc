@@ -144,7 +144,8 @@ bool Machine::Pop() {
   const Value dropped = *--top_;
   // TUPLE2 REDUCE POP in a row: the call of a state setter, which is done for its effect on
   // the first argument.
-  if (after_setter_ == opcode_ && visitor_ == nullptr && dropped.args().items()[0].is_object()) {
+  if (after_setter_ == opcode_ && dropped.is(Kind::kReduce) && dropped.args().is(Kind::kTuple) &&
+      dropped.args().size() == 2 && dropped.args().items()[0].is_object()) {
     const std::span<const Value> args = dropped.args().items();
     if (options_.allow != nullptr && !MayChange(args[0])) return false;
     document_->AddSetter(args[0], dropped.callee(), args[1]);

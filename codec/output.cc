@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pannier/base/bytes.h"
+
 namespace pannier::codec::internal {
 
 void Output::Grow(size_t size) {
@@ -23,10 +25,23 @@ void Output::Commit() {
   }
   stream_->append(begin_.get(), size);
   next_ = begin_.get();
+  if (sink_ == nullptr) return;
+  Drain(*stream_);
+  stream_->clear();
+}
+
+void Output::Drain(std::string_view bytes) {
+  if (sink_status_.ok() && !bytes.empty()) sink_status_ = (*sink_)(AsBytes(bytes));
+  sunk_ += bytes.size();
 }
 
 void Output::Large(std::string_view header, std::string_view bytes) {
   Commit();
+  if (sink_ != nullptr) {
+    Drain(header);
+    Drain(bytes);
+    return;
+  }
   stream_->append(header);
   stream_->append(bytes);
 }

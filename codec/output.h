@@ -10,7 +10,9 @@
 #include <string>
 #include <string_view>
 
+#include "pannier/base/status.h"
 #include "pannier/codec/opcodes.h"
+#include "pannier/codec/sink.h"
 
 namespace pannier::codec::internal {
 
@@ -19,12 +21,18 @@ class Output {
   static constexpr size_t kFrameTarget = size_t{64} << 10;
   static constexpr size_t kFrameMinimum = 4;
 
-  // Appends to `*stream` from here on.
-  void Start(std::string* stream, bool framed) {
+  // Appends to `*stream` from here on. With a sink, `*stream` is only a way station, which is
+  // emptied into it when a frame ends.
+  void Start(std::string* stream, bool framed, const Sink* sink = nullptr) {
     stream_ = stream;
     framed_ = framed;
+    sink_ = sink;
+    sunk_ = 0;
+    sink_status_ = absl::OkStatus();
     next_ = begin_.get();
   }
+  // Of the sink, which is not called again after an error.
+  const Status& sink_status() const { return sink_status_; }
 
   // Room for `size` bytes at the place returned; what was written is made known by Advance().
   char* Reserve(size_t size) {
@@ -64,16 +72,22 @@ class Output {
   void Large(std::string_view header, std::string_view bytes);
 
   // Of the stream and what is not yet in it.
-  size_t size() const { return stream_->size() + static_cast<size_t>(next_ - begin_.get()); }
+  size_t size() const {
+    return sunk_ + stream_->size() + static_cast<size_t>(next_ - begin_.get());
+  }
 
  private:
   void Grow(size_t size);
+  void Drain(std::string_view bytes);
 
   std::unique_ptr<char[]> begin_;
   char* next_ = nullptr;
   char* limit_ = nullptr;
   std::string* stream_ = nullptr;
   bool framed_ = false;
+  const Sink* sink_ = nullptr;
+  size_t sunk_ = 0;  // bytes that the sink has
+  Status sink_status_;
 };
 
 }  // namespace pannier::codec::internal

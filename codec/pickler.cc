@@ -40,6 +40,8 @@ Pickler::Pickler(const Document& document, const EncodeOptions& options, Pickler
     : document_(document),
       options_(options),
       protocol_(options.protocol),
+      asks_for_ids_(options.persistent_id != nullptr),
+      reduces_(options.reducer_override != nullptr || options.dispatch != nullptr),
       tasks_(memory->tasks),
       output_(memory->output),
       memo_(memory->memo),
@@ -47,8 +49,7 @@ Pickler::Pickler(const Document& document, const EncodeOptions& options, Pickler
       out_(out) {}
 
 bool Pickler::Fail(std::string_view what) {
-  status_ = MakeError(ErrorKind::kPickling, absl::StrCat("cannot pickle: ", ToAbsl(what)));
-  return false;
+  return FailWith(MakeError(ErrorKind::kPickling, absl::StrCat("cannot pickle: ", ToAbsl(what))));
 }
 
 Status Pickler::Dump(const Value& value) {
@@ -59,15 +60,15 @@ Status Pickler::Dump(const Value& value) {
     out_->stream.push_back(static_cast<char>(Opcode::kProto));
     out_->stream.push_back(static_cast<char>(protocol_));
   }
-  output_.Start(&out_->stream, protocol_ >= 4);
+  output_.Start(&out_->stream, protocol_ >= 4, options_.sink ? &options_.sink : nullptr);
   if (!Save(value) || !Run()) return status_;
   output_.Op(Opcode::kStop);
   output_.Commit();
-  if (options_.max_stream_bytes != 0 && out_->stream.size() > options_.max_stream_bytes) {
+  if (options_.max_stream_bytes != 0 && output_.size() > options_.max_stream_bytes) {
     return MakeError(ErrorKind::kLimit,
                      absl::StrCat("a pickle of more than ", options_.max_stream_bytes, " bytes"));
   }
-  return absl::OkStatus();
+  return output_.sink_status();
 }
 
 bool Pickler::Run() {
@@ -77,6 +78,10 @@ bool Pickler::Run() {
     if (most != 0 && output_.size() > most) {
       status_ =
           MakeError(ErrorKind::kLimit, absl::StrCat("a pickle of more than ", most, " bytes"));
+      return false;
+    }
+    if (!output_.sink_status().ok()) [[unlikely]] {
+      status_ = output_.sink_status();
       return false;
     }
   }
@@ -113,6 +118,15 @@ void Pickler::MemoGet(const Value& value) {
 }
 
 bool Pickler::Save(const Value& value) {
+  if (asks_for_ids_) [[unlikely]] {
+    bool done = false;
+    if (!AskForId(value, &done)) return false;
+    if (done) return true;
+  }
+  return SaveValue(value);
+}
+
+bool Pickler::SaveValue(const Value& value) {
   output_.Boundary();
   switch (value.kind()) {
     case Kind::kNone:
@@ -211,7 +225,7 @@ bool Pickler::Counted(std::string_view header, std::string_view bytes) {
 bool Pickler::SaveStr(const Value& value) {
   const std::string_view text = value.text();
   if (!memo_.Knows(value.id())) return Fail("a value of another document");
-  if (document_.has_unchecked_text() && !ValidUtf8(text)) {
+  if ((document_.has_unchecked_text() || extra_.has_unchecked_text()) && !ValidUtf8(text)) {
     return Fail(absl::StrCat("a str that is not UTF-8 from byte ", Utf8ErrorOffset(text, true)));
   }
   if (text.size() <= 0xff && protocol_ >= 4) {
@@ -271,15 +285,13 @@ bool Pickler::SaveByteArrayData(const Value& value, std::string_view bytes) {
 }
 
 bool Pickler::SaveBuffer(const Value& value) {
-  const Buffer buffer = document_.buffer(value);
+  const bool made = (value.id() & PicklerMemo::kExtra) != 0;
+  const Buffer buffer = made ? extra_.buffer(value) : document_.buffer(value);
   if (protocol_ < 5) return Fail("a buffer needs protocol 5");
   BufferPlace place = BufferPlace::kInBand;
   if (options_.place_buffer) {
     StatusOr<BufferPlace> answer = options_.place_buffer(buffer);
-    if (!answer.ok()) {
-      status_ = std::move(answer).status();
-      return false;
-    }
+    if (!answer.ok()) return FailWith(answer.status());
     place = *answer;
   }
   if (place == BufferPlace::kInBand) {

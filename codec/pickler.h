@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pannier/codec/encoder.h"
+#include "pannier/codec/extension_registry.h"
 #include "pannier/codec/output.h"
 #include "pannier/codec/value_access.h"
 
@@ -71,6 +72,7 @@ struct PickleTask {
     kOneByOne,  // protocol 0
   };
   Value value;
+  const Value* begin = nullptr;
   const Value* next = nullptr;
   const Value* end = nullptr;
   const PartNode* part = nullptr;
@@ -82,6 +84,8 @@ struct PickleTask {
   bool first = true;                    // kItems: no batch was written yet
   bool begun = false;                   // kItems: inside a batch
   bool marked = false;                  // kItems: which has a MARK
+  bool reduced = false;                 // kCall: by a hook
+  bool state_is_dict = false;           // kParts: the state that is being written
   Opcode opcode = Opcode::kAppends;     // for many; or ends a kCall
   Opcode one_opcode = Opcode::kAppend;  // for one
 };
@@ -108,11 +112,21 @@ class Pickler {
 
   // All that return bool: false after setting status_.
   bool Fail(std::string_view what);
+  bool FailWith(const Status& status);  // adds the path
+  // How to get from the root to what is being written.
+  std::string Path() const;
   bool Run();
 
   // Writes `value`, or begins it by pushing a task.
   bool Save(const Value& value);
+  bool SaveValue(const Value& value);   // without asking for a persistent id
   bool SaveObject(const Value& value);  // neither scalar nor in the memo
+  // What hooks do, in pickler_hooks.cc. `*done` if `value` was written, or begun.
+  bool AskForId(const Value& value, bool* done);
+  bool AskToReduce(const Value& value, bool* done);
+  // `content` as `value`: what others refer to is `value`.
+  bool SaveReduced(const Value& value, const Value& content);
+  uint32_t ExtensionCode(const Value& global) const;
   bool SaveStr(const Value& value);
   void SaveInt(int64_t value);
   bool SaveBigInt(const Value& value);
@@ -130,13 +144,16 @@ class Pickler {
   bool SaveFrozenSet(const Value& value);
   bool SaveGlobal(const Value& value);
   bool SaveGlobalLines(const Value& value);
-  bool SaveNewObject(const Value& value);
+  bool SaveNewObject(const Value& value, const Value& content);
   bool SaveInstance(const Value& value);
   bool SavePersistent(const Value& value);
   bool SaveExtension(const Value& value);
+  bool WriteExtension(uint32_t code);
   // callee(*args) as `value`, where both are of `extra`.
   bool SaveCall(const Value& value, const Value& callee, std::initializer_list<Value> args);
-  void PushCall(const Value& value, const Value* fields, size_t count, Opcode opcode);
+  // `parts` of `content`, or none.
+  void PushCall(const Value& value, const Value* fields, size_t count, Opcode opcode,
+                const Value& content);
 
   // The next step of the topmost task; pops it when it is done.
   bool Step();
@@ -161,6 +178,8 @@ class Pickler {
   void MemoGet(const Value& value);
   // A counted text or bytes, in a frame or not.
   bool Counted(std::string_view header, std::string_view bytes);
+  // A text of `extra`, or that of the document which is the same object to Python.
+  Value OneStr(const Value& text) const;
   // The Global of this name, which is one object with that of the document.
   Value Named(std::string_view module, std::string_view name);
   bool binary() const { return protocol_ > 0; }
@@ -171,12 +190,15 @@ class Pickler {
   const Document& document_;
   const EncodeOptions& options_;
   const int protocol_;
+  const bool asks_for_ids_;
+  const bool reduces_;
   std::vector<Task>& tasks_;
   Output& output_;
   PicklerMemo& memo_;
   Document& extra_;
   Encoded* const out_;
-  std::vector<bool> open_;  // by id, in fast mode: begun and not ended
+  size_t open_reductions_ = 0;  // tasks that are `reduced`
+  std::vector<bool> open_;      // by id, in fast mode: begun and not ended
   Status status_;
 };
 

@@ -13,6 +13,11 @@ bool Pickler::SaveObject(const Value& value) {
     return Fail(
         absl::StrCat("in fast mode, a ", ToAbsl(KindName(value.kind())), " that contains itself"));
   }
+  if (reduces_ && value.is_object()) [[unlikely]] {
+    bool done = false;
+    if (!AskToReduce(value, &done)) return false;
+    if (done) return true;
+  }
   switch (value.kind()) {
     case Kind::kBytes:
       return SaveBytes(value);
@@ -33,11 +38,11 @@ bool Pickler::SaveObject(const Value& value) {
     case Kind::kGlobal:
       return SaveGlobal(value);
     case Kind::kReduce:
-      PushCall(value, ValueAccess::Node<ObjectNode>(value)->fields, 2, Opcode::kReduce);
+      PushCall(value, ValueAccess::Node<ObjectNode>(value)->fields, 2, Opcode::kReduce, value);
       return true;
     case Kind::kNewObj:
     case Kind::kNewObjEx:
-      return SaveNewObject(value);
+      return SaveNewObject(value, value);
     case Kind::kInstance:
       return SaveInstance(value);
     case Kind::kPersistent:
@@ -56,20 +61,21 @@ Value Pickler::Named(std::string_view module, std::string_view name) {
   return global != nullptr ? *global : extra_.NewGlobal(module, name);
 }
 
-void Pickler::PushCall(const Value& value, const Value* fields, size_t count, Opcode opcode) {
+void Pickler::PushCall(const Value& value, const Value* fields, size_t count, Opcode opcode,
+                       const Value& content) {
   Task task;
   task.value = value;
   task.kind = Task::Kind::kCall;
-  task.next = fields;
+  task.begin = task.next = fields;
   task.end = fields + count;
   task.opcode = opcode;
-  if (value.is_object()) task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
+  if (content.is_object()) task.part = ValueAccess::Node<ObjectNode>(content)->first_part;
   Enter(task);
 }
 
 bool Pickler::SaveCall(const Value& value, const Value& callee, std::initializer_list<Value> args) {
   const Value call = extra_.NewReduce(callee, args);
-  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce);
+  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce, value);
   return true;
 }
 
@@ -101,7 +107,7 @@ bool Pickler::SaveTuple(const Value& value) {
   Task task;
   task.value = value;
   task.kind = Task::Kind::kTuple;
-  task.next = items.data();
+  task.begin = task.next = items.data();
   task.end = items.data() + items.size();
   Enter(task);
   return true;
@@ -112,7 +118,7 @@ void Pickler::PushItems(const Value& value, const Value* items, size_t count, si
   Task task;
   task.value = value;
   task.kind = Task::Kind::kItems;
-  task.next = items;
+  task.begin = task.next = items;
   task.end = items + count * stride;
   task.stride = static_cast<uint8_t>(stride);
   task.batch = batch;
@@ -165,13 +171,19 @@ bool Pickler::SaveFrozenSet(const Value& value) {
   Task task;
   task.value = value;
   task.kind = Task::Kind::kFrozenSet;
-  task.next = items.data();
+  task.begin = task.next = items.data();
   task.end = items.data() + items.size();
   Enter(task);
   return true;
 }
 
 bool Pickler::SaveGlobal(const Value& value) {
+  if (const uint32_t code = ExtensionCode(value); code != 0) return WriteExtension(code);
+  if ((value.id() & PicklerMemo::kExtra) != 0) {
+    // Made by a hook; the document may have the same one, which is the same object to Python.
+    const Value* same = document_.FindGlobal(value.module_name(), value.global_name());
+    if (same != nullptr) return SaveValue(*same);
+  }
   const std::string_view path = value.global_name();
   const size_t dot = path.rfind('.');
   if (protocol_ < 4 && dot != std::string_view::npos && dot != 0 && dot + 1 != path.size()) {
@@ -181,7 +193,7 @@ bool Pickler::SaveGlobal(const Value& value) {
     return SaveCall(value, Named("builtins", "getattr"), {owner, name});
   }
   if (protocol_ >= 4) {
-    if (!Save(value.module()) || !Save(value.name())) return false;
+    if (!Save(OneStr(value.module())) || !Save(OneStr(value.name()))) return false;
     output_.Op(Opcode::kStackGlobal);
   } else {
     output_.Op(Opcode::kGlobal);
@@ -215,23 +227,26 @@ bool Pickler::SaveGlobalLines(const Value& value) {
   return true;
 }
 
-bool Pickler::SaveNewObject(const Value& value) {
-  const bool ex = value.is(Kind::kNewObjEx);
-  const auto* node = ValueAccess::Node<ObjectNode>(value);
+bool Pickler::SaveNewObject(const Value& value, const Value& content) {
+  const bool ex = content.is(Kind::kNewObjEx);
+  const auto* node = ValueAccess::Node<ObjectNode>(content);
   if (protocol_ >= (ex ? 4 : 2)) {
-    PushCall(value, node->fields, ex ? 3 : 2, ex ? Opcode::kNewObjEx : Opcode::kNewObj);
+    PushCall(value, node->fields, ex ? 3 : 2, ex ? Opcode::kNewObjEx : Opcode::kNewObj, content);
     return true;
   }
+  std::vector<Value> args = {content.callee()};
   if (ex) {
-    return SaveCall(value, Named("copyreg", "__newobj_ex__"),
-                    {value.callee(), value.args(), value.kwargs()});
+    args.push_back(content.args());
+    args.push_back(content.kwargs());
+  } else {
+    if (!content.args().is(Kind::kTuple)) {
+      return Fail("NEWOBJ with computed arguments, below protocol 2");
+    }
+    args.insert(args.end(), content.args().items().begin(), content.args().items().end());
   }
-  if (!value.args().is(Kind::kTuple))
-    return Fail("NEWOBJ with computed arguments, below protocol 2");
-  std::vector<Value> args = {value.callee()};
-  args.insert(args.end(), value.args().items().begin(), value.args().items().end());
-  const Value call = extra_.NewReduce(Named("copyreg", "__newobj__"), extra_.NewTuple(args));
-  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce);
+  const Value call = extra_.NewReduce(Named("copyreg", ex ? "__newobj_ex__" : "__newobj__"),
+                                      extra_.NewTuple(args));
+  PushCall(value, ValueAccess::Node<ObjectNode>(call)->fields, 2, Opcode::kReduce, content);
   return true;
 }
 
@@ -245,7 +260,7 @@ bool Pickler::SaveInstance(const Value& value) {
   task.value = value;
   task.kind = Task::Kind::kInstance;
   const std::span<const Value> args = value.args().items();
-  task.next = args.data();
+  task.begin = task.next = args.data();
   task.end = args.data() + args.size();
   Enter(task);
   return true;
@@ -264,13 +279,7 @@ bool Pickler::SaveExtension(const Value& value) {
   const uint32_t code = value.extension_code();
   if (protocol_ < 2) return Fail("an extension code needs protocol 2");
   if (code == 0 || code > 0x7fffffff) return Fail(absl::StrCat("the extension code ", code));
-  if (code <= 0xff) {
-    output_.Op(Opcode::kExt1, static_cast<uint8_t>(code));
-  } else if (code <= 0xffff) {
-    output_.Op(Opcode::kExt2, static_cast<uint16_t>(code));
-  } else {
-    output_.Op(Opcode::kExt4, code);
-  }
+  WriteExtension(code);
   if (!NeedsMemo(value)) return true;
   if (!MemoPut(value)) return false;
   Task task;
@@ -278,6 +287,17 @@ bool Pickler::SaveExtension(const Value& value) {
   task.kind = Task::Kind::kParts;
   task.part = ValueAccess::Node<ObjectNode>(value)->first_part;
   Enter(task);
+  return true;
+}
+
+bool Pickler::WriteExtension(uint32_t code) {
+  if (code <= 0xff) {
+    output_.Op(Opcode::kExt1, static_cast<uint8_t>(code));
+  } else if (code <= 0xffff) {
+    output_.Op(Opcode::kExt2, static_cast<uint16_t>(code));
+  } else {
+    output_.Op(Opcode::kExt4, code);
+  }
   return true;
 }
 

@@ -21,6 +21,7 @@ void Pickler::Enter(const Task& task) {
 
 void Pickler::Leave() {
   const Value& value = tasks_.back().value;
+  if (tasks_.back().reduced) --open_reductions_;
   if (options_.fast && value.id() < open_.size()) open_[value.id()] = false;
   tasks_.pop_back();
 }
@@ -189,7 +190,7 @@ bool Pickler::StepPersistent(Task& task) {
   const Value value = task.value;
   if (task.step == 0 && binary()) {
     task.step = 1;
-    return Save(value.persistent_id());
+    return SaveValue(value.persistent_id());
   }
   if (binary()) {
     output_.Op(Opcode::kBinPersId);
@@ -231,6 +232,7 @@ bool Pickler::StepParts(Task& task) {
   switch (part.kind) {
     case PartKind::kState:
       task.step = 2;
+      task.state_is_dict = part.values[0].is(Kind::kDict);
       return Save(part.values[0]);
     case PartKind::kAppend:
       PushItems(Value(), part.values, part.size, 1, Iterated(), Opcode::kAppends, Opcode::kAppend);
@@ -248,7 +250,7 @@ bool Pickler::StepParts(Task& task) {
       Task setter;
       setter.value = task.value;
       setter.kind = Task::Kind::kSetter;
-      setter.next = part.values;
+      setter.begin = setter.next = part.values;
       setter.end = part.values + 2;
       tasks_.push_back(setter);  // not Enter(): the object itself is open already
       return true;

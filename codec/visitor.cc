@@ -1,6 +1,7 @@
 #include "pannier/codec/visitor.h"
 
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/machine.h"
 
 namespace pannier::codec {
 namespace {
@@ -16,7 +17,7 @@ StatusOr<Value> Visitor::List() { return document().NewList(); }
 StatusOr<Value> Visitor::Dict() { return document().NewDict(); }
 StatusOr<Value> Visitor::Set() { return document().NewSet(); }
 StatusOr<Value> Visitor::FrozenSet(std::span<const Value> items) {
-  return document().NewFrozenSet(items);
+  return machine_->NewFrozenSet(items);
 }
 
 StatusOr<Value> Visitor::Call(const VisitedCall& call) {

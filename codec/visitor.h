@@ -77,6 +77,7 @@ class Visitor {
  private:
   friend class internal::Machine;
   Document* document_ = nullptr;
+  internal::Machine* machine_ = nullptr;
 };
 
 }  // namespace pannier::codec

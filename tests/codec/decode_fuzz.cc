@@ -4,14 +4,19 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "pannier/codec/allow_list.h"
+#include "pannier/codec/class_registry.h"
 #include "pannier/codec/compare.h"
 #include "pannier/codec/decoder.h"
 #include "pannier/codec/dis.h"
 #include "pannier/codec/encoder.h"
+#include "pannier/codec/extension_registry.h"
 #include "pannier/codec/globals.h"
 #include "pannier/codec/optimize.h"
+#include "pannier/codec/persistent_ids.h"
 #include "pannier/codec/repr.h"
 #include "pannier/codec/tokenizer.h"
+#include "pannier/codec/visitor.h"
 
 using namespace pannier;         // NOLINT: a program of its own
 using namespace pannier::codec;  // NOLINT
@@ -50,6 +55,13 @@ void CheckGraph(const Document& document) {
   DecodeOptions again;
   again.buffers = encoded.buffers;
   again.encoding = Str8Encoding::kKeep;
+  EncodeOptions hooked = options;
+  std::string sunk;
+  hooked.sink = SinkToString(&sunk);
+  hooked.reducer_override = [](const Value& value, Document&) -> StatusOr<std::optional<Value>> {
+    return value;
+  };
+  Require(Encode(document, hooked).ok() && sunk == encoded.stream, "sink", document);
   const auto second = Decode(AsBytes(encoded.stream), again);
   Require(second.ok(), "decode again", document);
   Require(Isomorphic(document, *second), "graph", document);
@@ -62,6 +74,86 @@ void CheckGraph(const Document& document) {
   Require(third.ok() && Isomorphic(*second, *third), "decode a third time", document);
   const auto thrice = Encode(*third, options);
   Require(thrice.ok() && thrice->stream == twice->stream, "encode a third time", document);
+}
+
+// Nothing passes the gate that the list does not name.
+void CheckGate(ByteSpan stream, const DecodeOptions& options, const Document* document) {
+  static const AllowList allow = AllowList::SafeSet().Add("m", "f").Add("a", "b");
+  DecodeOptions gated = options;
+  std::vector<Value> made;
+  gated.allow = &allow;
+  gated.made = &made;
+  const auto passed = Decode(stream, gated);
+  if (!passed.ok()) {
+    Require(document == nullptr || KindOf(passed.status()) == ErrorKind::kForbiddenGlobal, "gate",
+            *document);
+    return;
+  }
+  Require(document != nullptr && Isomorphic(*document, *passed), "passed", *passed);
+  for (const Value& value : made) {
+    const bool call = value.kind() >= Kind::kReduce && value.kind() <= Kind::kInstance;
+    const Value named = call ? value.callee() : value;
+    if (named.is(Kind::kPersistent) && !call) continue;
+    Require(named.is(Kind::kGlobal) && named.parts().empty() &&
+                allow.Allows(named.module_name(), named.global_name()),
+            "forbidden", *passed);
+  }
+}
+
+struct Thing {
+  std::vector<std::shared_ptr<Thing>> others;
+};
+
+// Objects for classes, codes for names, ids for what they stand for: whatever comes.
+void CheckHooks(ByteSpan stream, const DecodeOptions& options) {
+  static const auto* const classes = [] {
+    auto* registry = new ClassRegistry;
+    ClassHooks<Thing> hooks;
+    hooks.make = [](const ClassCall& call) -> StatusOr<std::shared_ptr<Thing>> {
+      auto thing = std::make_shared<Thing>();
+      for (const Value& arg : call.args) {
+        if (auto other = call.document.Attached<Thing>(arg)) thing->others.push_back(other);
+      }
+      return thing;
+    };
+    hooks.set_attribute = [](Thing&, std::string_view, const Value&, Document&) {
+      return absl::OkStatus();
+    };
+    hooks.append = [](Thing&, const Value&, Document&) { return absl::OkStatus(); };
+    registry->Add<Thing>("m", "f", hooks);
+    registry->Add<int>("a", "b", {});
+    return registry;
+  }();
+  static const auto* const extensions = [] {
+    auto* registry = new ExtensionRegistry;
+    (void)registry->Add("m", "f", 1).ok();
+    return registry;
+  }();
+  DecodeOptions hooked = options;
+  size_t ids = 0;
+  hooked.persistent_load = [&](const Value& id, Document& document) -> StatusOr<Value> {
+    return ++ids % 2 == 0 ? id : document.NewList({{id}});
+  };
+  hooked.classes = classes;
+  hooked.extensions = extensions;
+  const auto document = Decode(stream, hooked);
+  const auto found = FindPersistentIds(stream, options);
+  if (document.ok()) (void)Encode(*document).ok();
+  if (document.ok() && found.ok()) Require(found->ids.size() == ids, "ids", *document);
+}
+
+// A visitor that changes nothing, and one that keeps nothing.
+void CheckVisitors(ByteSpan stream, const DecodeOptions& options, const Document* document) {
+  Visitor plain;
+  Decoder decoder;
+  Document visited;
+  const auto result = decoder.Visit(stream, options, plain, &visited);
+  if (document == nullptr) {
+    Require(!result.ok(), "visited", visited);
+    return;
+  }
+  Require(result.ok() && Isomorphic(*document, visited), "visit", *document);
+  Require(FindPersistentIds(stream, options).ok(), "noload", *document);
 }
 
 // The tools take anything; what they make of a good stream is good.
@@ -93,6 +185,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Document document;
   const auto result = decoder.Decode(stream, options, &document);
   CheckTools(stream, options, result.ok() ? &document : nullptr);
+  CheckGate(stream, options, result.ok() ? &document : nullptr);
+  CheckVisitors(stream, options, result.ok() ? &document : nullptr);
+  CheckHooks(stream, options);
   if (!result.ok()) return 0;
   CheckTokens(stream, result->consumed, document);
   CheckGraph(document);

@@ -188,6 +188,49 @@ TEST(Limits, AreKept) {
   EXPECT_EQ(kind_with([](L& l) { l.depth = 20'000; }), ErrorKind::kNone);
   EXPECT_EQ(kind_with([](L& l) { l.arena_bytes = 100'000; }), ErrorKind::kLimit);
   EXPECT_EQ(kind_with([](L& l) { l.arena_bytes = 10'000'000; }), ErrorKind::kNone);
+  EXPECT_EQ(kind_with([](L& l) { l.argument_bytes = 1; }), ErrorKind::kNone);
+}
+
+TEST(Limits, OfOneArgument) {
+  for (const std::string& stream : {"\x8c\5hello."s,
+                                    "X\5\0\0\0hello."s,
+                                    "\x8d\5\0\0\0\0\0\0\0hello."s,
+                                    "C\5hello."s,
+                                    "B\5\0\0\0hello."s,
+                                    "\x8e\5\0\0\0\0\0\0\0hello."s,
+                                    "\x96\5\0\0\0\0\0\0\0hello."s,
+                                    "U\5hello."s,
+                                    "T\5\0\0\0hello."s,
+                                    "\x8a\5\1\1\1\1\1."s,
+                                    "\x8b\5\0\0\0\1\1\1\1\1."s,
+                                    "I12345\n."s,
+                                    "L12345\n."s,
+                                    "F1.234\n."s,
+                                    "S'abc'\n."s,
+                                    "Vhello\n."s,
+                                    "Phello\n."s,
+                                    "chello\nhello\n."s,
+                                    "(ihello\nhello\n."s,
+                                    "Np00000\n."s}) {
+    DecodeOptions options;
+    options.limits.argument_bytes = 5;
+    EXPECT_TRUE(Decode(AsBytes(stream), options).ok()) << stream;
+    options.limits.argument_bytes = 4;
+    EXPECT_EQ(KindOf(Decode(AsBytes(stream), options).status()), ErrorKind::kLimit) << stream;
+  }
+}
+
+// Memory and work follow the stream, whatever the limits say: none is set here.
+TEST(Limits, DefaultsFollowTheStream) {
+  for (const std::string& pattern :
+       {"]"s, "}"s, "\x8f"s, ")"s, "N\x85"s, "N2\x86"s, "\x97"s, "cm\nf\n"s, "Pa\n"s, "(lN"s,
+        "(dN"s, "]\x94"s, "\x8c\1a"s, "(((("s}) {
+    const std::string stream = "N" + Repeat(pattern, 50'000) + ".";
+    Decoder decoder;
+    Document document;
+    (void)decoder.Decode(AsBytes(stream), {}, &document).ok();
+    EXPECT_LT(document.capacity(), 1'000'000 + 130 * stream.size()) << pattern;
+  }
 }
 
 TEST(Limits, DepthOfScalarsAndCycles) {

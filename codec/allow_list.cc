@@ -1,5 +1,7 @@
 #include "pannier/codec/allow_list.h"
 
+#include <algorithm>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -56,6 +58,15 @@ AllowList& AllowList::Add(std::string_view module, std::string_view name) {
 bool AllowList::Allows(std::string_view module, std::string_view name) const {
   const auto found = names_.find(ToAbsl(module));
   return found != names_.end() && found->second.contains(ToAbsl(name));
+}
+
+std::vector<std::pair<std::string, std::string>> AllowList::names() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const auto& [module, names] : names_) {
+    for (const std::string& name : names) all.emplace_back(module, name);
+  }
+  std::ranges::sort(all);
+  return all;
 }
 
 std::optional<ForbiddenName> ForbiddenNameOf(const Status& status) {

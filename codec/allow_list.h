@@ -20,6 +20,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -44,6 +45,7 @@ class AllowList {
   AllowList& Add(std::string_view module, std::string_view name);
   bool Allows(std::string_view module, std::string_view name) const;
   size_t size() const { return size_; }
+  std::vector<std::pair<std::string, std::string>> names() const;  // sorted
 
  private:
   absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> names_;  // by module

@@ -14,6 +14,8 @@
 namespace pannier::codec {
 namespace {
 
+constexpr size_t kRightmostColumn = 50;  // of a note that the next one stands below
+
 class Disassembler {
  public:
   Disassembler(ByteSpan stream, const DisOptions& options, std::string* out)
@@ -47,8 +49,9 @@ class Disassembler {
     if (has_argument) {
       if (const char* why = internal::ArgumentText(token, &argument)) return Fail(token, why);
     }
+    const std::string offset = absl::StrFormat("%5d: ", token.offset);
     std::string line =
-        absl::StrFormat("%5d: %-4s %s%s", token.offset, internal::CodeText(info.code),
+        absl::StrFormat("%-4s %s%s", internal::CodeText(info.code),
                         std::string(static_cast<size_t>(options_.indent) * marks_.size(), ' '),
                         std::string(info.name));
     size_t pops = info.pops;
@@ -67,7 +70,14 @@ class Disassembler {
       if (has_argument) absl::StrAppend(&line, " ", argument);
       if (!note.empty()) absl::StrAppend(&line, " ", note);
     }
-    absl::StrAppend(out_, line, "\n");
+    if (options_.annotate != 0) Annotate(info, &line);
+    if (options_.max_bytes != 0 &&
+        out_->size() + offset.size() + line.size() >= options_.max_bytes) {
+      return MakeError(ErrorKind::kLimit,
+                       absl::StrCat("pickle, byte ", token.offset, ": the text is longer than ",
+                                    options_.max_bytes, " bytes"));
+    }
+    absl::StrAppend(out_, offset, line, "\n");
     if (!error.empty()) return Fail(token, error);
 
     if (stack_.size() < pops) {
@@ -78,6 +88,19 @@ class Disassembler {
     for (int i = 0; i < info.pushes; ++i) stack_.push_back(fetched.value_or(info.pushed));
     return absl::OkStatus();
   }
+
+  // Notes stand below one another as long as the lines are not much longer than that.
+  void Annotate(const OpcodeInfo& info, std::string* line) {
+    const auto length = static_cast<size_t>(
+        std::ranges::count_if(*line, [](char c) { return (c & 0xc0) != 0x80; }));
+    if (length < column_) line->append(column_ - length, ' ');
+    column_ = std::max(column_, length);
+    if (column_ > kRightmostColumn) column_ = FirstColumn();
+    const auto code = static_cast<size_t>(info.code);
+    absl::StrAppend(line, " ",
+                    code < options_.notes.size() ? options_.notes[code] : std::string(info.name));
+  }
+  size_t FirstColumn() const { return static_cast<size_t>(std::max(0, options_.annotate)); }
 
   static bool IsMark(Pushes value) { return value == Pushes::kMark; }
 
@@ -138,6 +161,7 @@ class Disassembler {
   Tokenizer tokenizer_;
   const DisOptions& options_;
   std::string* const out_;
+  size_t column_ = FirstColumn();  // of the last note
   std::vector<Pushes> stack_;
   std::vector<size_t> marks_;  // offsets
   absl::flat_hash_map<std::string, Pushes> memo_;

@@ -25,10 +25,12 @@ bool Machine::TextInt() {
   if (line.empty()) return Fail("no digits");
   const std::string_view text = line.substr(0, line.find('\0'));
   size_t used = 0;
-  if (const auto number = ParseCLong(text, &used); number && used == text.size()) {
+  // To strtol(), which CPython asks, a line that begins with NUL says 0.
+  const auto small = text.empty() ? std::optional<int64_t>(0) : ParseCLong(text, &used);
+  if (small && used == text.size()) {
     // "00" and "01" are how protocols 0 and 1 write False and True.
-    const bool is_bool = line.size() == 2 && (*number == 0 || *number == 1);
-    Push(is_bool ? Value::Bool(*number == 1) : Value::Int(*number));
+    const bool is_bool = line.size() == 2 && (*small == 0 || *small == 1);
+    Push(is_bool ? Value::Bool(*small == 1) : Value::Int(*small));
     return true;
   }
   const auto number = ParseInteger(text, 0);

@@ -5,7 +5,7 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 ``Server`` calls, ``empty`` and ``pool`` make arrays that are sent without a copy.
 """
 
-from . import _core, errors
+from . import _core, codec, errors
 from .client import Client
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
 from .errors import (
@@ -55,6 +55,7 @@ __all__ = [
     "UnknownMethod",
     "__version__",
     "asarray",
+    "codec",
     "connect",
     "dumps",
     "empty",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import CancelledError
+from typing import Any
 
 __all__ = [
     "Cancelled",
@@ -21,10 +22,12 @@ __all__ = [
     "ForbiddenGlobal",
     "Forked",
     "LimitExceeded",
+    "PicklingError",
     "PoolExhausted",
     "Refused",
     "RemoteError",
     "UnknownMethod",
+    "UnpicklingError",
 ]
 
 
@@ -48,8 +51,41 @@ class PoolExhausted(Error, MemoryError):
     """No room within the pool's quota, or no credit with the peer; names who holds most."""
 
 
+class PicklingError(Error, pickle.PicklingError):
+    """The codec cannot write a value in the protocol that was asked for.
+
+    ``path`` says where the value lies, as an expression ("value['a'][3]"); empty if it is the
+    outermost one or unknown.
+    """
+
+    path: str = ""
+
+
+class UnpicklingError(Error, pickle.UnpicklingError, ValueError):
+    """Bytes that are not a pickle. Also a ``ValueError``, which ``pickletools`` raises for these.
+
+    ``offset`` counts the bytes before the culprit, ``opcode`` is the name of the opcode there;
+    both are None where they are unknown. ``output`` is what ``codec.dis`` and ``codec.globals``
+    had found before it.
+    """
+
+    offset: int | None = None
+    opcode: str | None = None
+    output: Any = None
+
+
 class ForbiddenGlobal(Error, pickle.UnpicklingError):
-    """A pickle of a peer that is not trusted names a global outside the safe set."""
+    """A pickle of somebody who is not trusted names a global outside the safe set, or misuses one.
+
+    ``module`` and ``name`` say which, ``offset`` where the pickle looks it up, by the opcode
+    named ``opcode``. None where there is no such thing: a call of what a call returned has no
+    name.
+    """
+
+    module: str | None = None
+    name: str | None = None
+    offset: int | None = None
+    opcode: str | None = None
 
 
 class CorruptMessage(Error):
@@ -69,7 +105,14 @@ class Forked(Error, RuntimeError):
 
 
 class LimitExceeded(Error, ValueError):
-    """A message is larger than a limit that this side or the peer set."""
+    """A message is larger than a limit that this side or the peer set.
+
+    For a pickle, ``offset`` and ``output`` are as in UnpicklingError.
+    """
+
+    offset: int | None = None
+    opcode: str | None = None
+    output: Any = None
 
 
 class Cancelled(Error, CancelledError):
@@ -106,8 +149,6 @@ class RemoteTraceback(Exception):
 # The names by which pannier._core finds a class for each kind of error (status.cc): those above,
 # and these.
 InvalidArgument = ValueError
-PicklingError = pickle.PicklingError
-UnpicklingError = pickle.UnpicklingError
 Interrupted = InterruptedError
 SystemFailure = OSError
 

@@ -8,10 +8,11 @@ them. A program extends it by exact names, with ``allow=``.
 
 from __future__ import annotations
 
+import _compat_pickle
 import importlib
 import io
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -25,43 +26,24 @@ if TYPE_CHECKING:
 # What `allow=` takes: names, or the type or function itself.
 Allow = Iterable["tuple[str, str] | type | Callable[..., Any]"]
 
-__all__ = ["Allow", "SAFE_SET", "loads_for", "names_of"]
+__all__ = ["Allow", "SAFE_SET", "SafeLoads", "is_safe", "loads_for", "names_of"]
 
-_NUMPY_SCALARS = (
-    "bool bool_ int8 int16 int32 int64 longlong uint8 uint16 uint32 uint64 ulonglong float16 "
-    "float32 float64 longdouble complex64 complex128 clongdouble bytes_ str_ void datetime64 "
-    "timedelta64"
-)
+# (module, name) of what is data, or builds data of its arguments alone. The list is in C++,
+# codec/allow_list.cc.
+SAFE_SET = frozenset(_core.safe_set())
 
-# Module to names. All are data or build data of their arguments alone.
-_SAFE = {
-    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set "
-    "slice str tuple",
-    "_codecs": "encode",
-    "array": "_array_reconstructor array",
-    "collections": "Counter OrderedDict defaultdict deque",
-    "datetime": "date datetime time timedelta timezone",
-    "decimal": "Decimal",
-    "fractions": "Fraction",
-    "uuid": "UUID",
-    "numpy": f"dtype ndarray {_NUMPY_SCALARS}",
-    "numpy._core.multiarray": "_reconstruct scalar",
-    "numpy._core.numeric": "_frombuffer",
-}
 
-SAFE_SET = frozenset((module, name) for module, names in _SAFE.items() for name in names.split())
+def _names_today(module: str, name: str) -> Iterator[tuple[str, str]]:
+    """By what names a global may be known: the unpickler's find_class is told those of the
+    stream, which may be Python 2's."""
+    yield module, name
+    yield _compat_pickle.NAME_MAPPING.get((module, name), ("", ""))
+    yield _compat_pickle.IMPORT_MAPPING.get(module, ""), name
 
-# Names of older pickles, as modules are called today.
-_RENAMED = {
-    "__builtin__": "builtins",
-    "numpy.core.multiarray": "numpy._core.multiarray",
-    "numpy.core.numeric": "numpy._core.numeric",
-}
 
-_SAFE_NAMES = [
-    *SAFE_SET,
-    *((old, name) for old, new in _RENAMED.items() for module, name in SAFE_SET if module == new),
-]
+def is_safe(module: str, name: str) -> bool:
+    """Whether a name is in the safe set, as Python and NumPy call it today or did before."""
+    return any(key in SAFE_SET for key in _names_today(module, name))
 
 
 def names_of(allow: Allow) -> dict[tuple[str, str], Any]:
@@ -89,12 +71,13 @@ def names_of(allow: Allow) -> dict[tuple[str, str], Any]:
 
 
 def _import(module: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError:  # NumPy 1 has numpy.core alone
-        if not module.startswith("numpy._core."):
-            raise
-        return getattr(importlib.import_module(module.replace("._core.", ".core.")), name)
+    if module.startswith(("numpy.core.", "numpy._core.")):  # the latter since NumPy 2
+        module = module.replace("numpy.core.", "numpy._core.")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError:
+            module = module.replace("numpy._core.", "numpy.core.")
+    return getattr(importlib.import_module(module), name)
 
 
 class _SafeUnpickler(pickle.Unpickler):
@@ -103,33 +86,50 @@ class _SafeUnpickler(pickle.Unpickler):
     __slots__ = ("find_class",)
 
 
-class _SafeLoads:
-    """Unpickles what an untrusted peer sent."""
+class SafeLoads:
+    """Unpickles what somebody sent who is not trusted. `context` begins its errors."""
 
-    def __init__(self, allowed: dict[tuple[str, str], Any], peer: str) -> None:
+    def __init__(self, allowed: dict[tuple[str, str], Any], context: str) -> None:
         self._found = dict(allowed)
-        self._names = _core.SafeNames(_SAFE_NAMES, list(allowed))
-        self._peer = peer
+        self._names = _core.SafeNames(list(allowed))
+        self._context = context
 
-    def __call__(self, stream: Buffer, buffers: Sequence[Buffer]) -> Any:
+    def __call__(
+        self,
+        stream: Buffer,
+        buffers: Iterable[Buffer] | None,
+        *,
+        encoding: str = "ascii",
+        errors: str = "strict",
+        fix_imports: bool = True,
+    ) -> Any:
+        """`encoding` and `errors` are names that pannier._core knows."""
+        # Bytes of our own, and the same buffers twice: what is loaded is what was checked.
+        if type(stream) is not bytes:
+            stream = memoryview(stream).cast("B").tobytes()
+        buffers = None if buffers is None else tuple(buffers)
         try:
-            self._names.check(stream, buffers, self._peer)
-            return self._unpickler(stream, buffers).load()
+            self._names.check(stream, buffers, encoding, errors, fix_imports, self._context)
+            unpickler = _SafeUnpickler(
+                io.BytesIO(stream),
+                buffers=buffers,
+                encoding=encoding,
+                errors=errors,
+                fix_imports=fix_imports,
+            )
+            unpickler.find_class = self._find  # type: ignore[method-assign]
+            return unpickler.load()
         finally:
             del stream, buffers  # an exception's traceback keeps this frame
-
-    def _unpickler(self, stream: Buffer, buffers: Sequence[Buffer]) -> _SafeUnpickler:
-        unpickler = _SafeUnpickler(io.BytesIO(stream), buffers=buffers)
-        unpickler.find_class = self._find  # type: ignore[method-assign]
-        return unpickler
+            unpickler = None  # type: ignore[assignment]
 
     def _find(self, module: str, name: str) -> Any:
-        key = (module, name)
-        if key not in self._found:
-            key = (_RENAMED.get(module, module), "range" if name == "xrange" else name)
-            if key not in self._found and key not in SAFE_SET:
-                # The check before lets none through; this gate does not rely on it.
-                raise ForbiddenGlobal(f"{self._peer} is not trusted: its pickle names {key}")
+        for key in _names_today(module, name):
+            if key in self._found or key in SAFE_SET:
+                break
+        else:
+            # The check before lets none through; this gate does not rely on it.
+            raise ForbiddenGlobal(f"{self._context}: the pickle names {(module, name)}")
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = _import(*key)
@@ -145,4 +145,4 @@ def _load_everything(stream: Buffer, buffers: Iterable[Buffer]) -> Any:
 
 def loads_for(same_user: bool, peer: str, allowed: dict[tuple[str, str], Any]) -> Loads:
     """What unpickles the messages of a peer."""
-    return _load_everything if same_user else _SafeLoads(allowed, peer)
+    return _load_everything if same_user else SafeLoads(allowed, f"{peer} is not trusted")

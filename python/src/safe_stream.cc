@@ -1,17 +1,17 @@
 #include "safe_stream.h"
 
-#include <algorithm>
-#include <array>
 #include <span>
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "pannier/codec/array_dtype.h"
-#include "pannier/codec/decoder.h"
+#include "key_cost.h"
 #include "pannier/codec/document.h"
+#include "pannier/codec/globals.h"
+#include "pannier/codec/position.h"
 #include "safe_dtype.h"
+#include "safe_rules.h"
 
 namespace pannier::python {
 namespace {
@@ -22,128 +22,44 @@ using codec::Part;
 using codec::PartKind;
 using codec::Value;
 
-// What an argument may be, a letter each:
-//   i int   f float   s str   y bytes   l list   t tuple   d dict   z the tuple (0,)
-//   e bytes, or latin-1 text encoded, as protocols 0 to 2 write bytes
-//   o a dtype   b a buffer or bytes   g a name   a anything
-//   c the code of a dtype of numbers   n None   0 the number 0   p a tuple of natural numbers
-//   q text of a fraction, which must not have an exponent: Python would compute the power
-bool Fits(char letter, const Value& value) {
-  switch (letter) {
-    case 'i':
-      return value.is(Kind::kInt) || value.is(Kind::kBigInt) || value.is(Kind::kBool);
-    case 'f':
-      return value.is(Kind::kFloat);
-    case 's':
-      return value.is(Kind::kStr);
-    case 'y':
-      return value.is(Kind::kBytes) || value.is(Kind::kByteArray);
-    case 'l':
-      return value.is(Kind::kList);
-    case 't':
-      return value.is(Kind::kTuple);
-    case 'd':
-      return value.is(Kind::kDict);
-    case 'z':
-      return value.is(Kind::kTuple) && value.size() == 1 && value.items()[0].is(Kind::kInt) &&
-             value.items()[0].int_value() == 0;
-    case 'e':
-      return Fits('y', value) ||
-             (value.is(Kind::kReduce) && value.callee().IsGlobal("_codecs", "encode"));
-    case 'o':
-      return value.is(Kind::kReduce) && value.callee().IsGlobal("numpy", "dtype");
-    case 'b':
-      return value.is(Kind::kBuffer) || Fits('e', value);
-    case 'g':
-      return value.is(Kind::kGlobal);
-    case 'c':
-      return value.is(Kind::kStr) && codec::DType::FromCode(value.text()).has_value();
-    case 'n':
-      return value.is_none();
-    case '0':
-      return value.is(Kind::kInt) && value.int_value() == 0;
-    case 'p':
-      return value.is(Kind::kTuple) && std::ranges::all_of(value.items(), [](const Value& item) {
-               return item.is(Kind::kInt) && item.int_value() >= 0;
-             });
-    case 'q':
-      return value.is(Kind::kStr) && value.text().find_first_of("eE") == std::string_view::npos;
+// Bytes that a call may copy of an argument or a state, roughly.
+uint64_t Weight(const Value& value, int depth = 0) {
+  switch (value.kind()) {
+    case Kind::kStr:
+    case Kind::kBytes:
+    case Kind::kByteArray:
+    case Kind::kStr8:
+    case Kind::kBigInt:
+      return value.text().size();
+    case Kind::kTuple: {
+      uint64_t sum = 16 * value.size();
+      if (depth < 2) {
+        for (const Value& item : value.items()) sum += Weight(item, depth + 1);
+      }
+      return sum;
+    }
+    case Kind::kList:
+    case Kind::kDict:
+    case Kind::kSet:
+    case Kind::kFrozenSet:
+      return 16 * value.size();
     default:
-      return true;
+      return 16;
   }
 }
 
-// How pickles call what is in the safe set: alternatives of arguments, separated by '|'. A name
-// that is not here may be a value, and may not be called.
-struct Rule {
-  std::string_view module;
-  std::string_view name;
-  std::string_view arguments;
-  bool state = false;  // BUILD may follow
-};
-constexpr std::array kRules = {
-    Rule{"builtins", "bytearray", "|e|ss"},
-    Rule{"builtins", "bytes", ""},
-    Rule{"builtins", "complex", "ff"},
-    Rule{"builtins", "frozenset", "|l"},
-    Rule{"builtins", "object", ""},
-    Rule{"builtins", "range", "iii"},
-    Rule{"builtins", "set", "|l"},
-    Rule{"builtins", "slice", "aaa"},
-    Rule{"_codecs", "encode", "ss"},
-    Rule{"array", "_array_reconstructor", "gsie"},
-    Rule{"array", "array", "sl"},
-    Rule{"collections", "Counter", "|d"},
-    Rule{"collections", "OrderedDict", "|l"},
-    Rule{"collections", "defaultdict", "|g"},
-    Rule{"collections", "deque", "|t|ti|l|li"},
-    Rule{"datetime", "date", "e"},
-    Rule{"datetime", "datetime", "e|ea"},
-    Rule{"datetime", "time", "e|ea"},
-    Rule{"datetime", "timedelta", "iii"},
-    Rule{"datetime", "timezone", "a|as"},
-    Rule{"decimal", "Decimal", "s"},
-    Rule{"fractions", "Fraction", "ii|q"},
-    Rule{"uuid", "UUID", "", true},
-    Rule{"numpy", "dtype", "saa", true},
-    // As the C++ codec writes arrays. The constructor believes in any offset, and in objects.
-    Rule{"numpy", "ndarray", "pcb|pcb0ns|pcb0p"},
-    Rule{"numpy.core.multiarray", "_reconstruct", "gze", true},
-    Rule{"numpy.core.multiarray", "scalar", "oa"},
-    Rule{"numpy.core.numeric", "_frombuffer", "bots|botst"},
-    Rule{"numpy._core.multiarray", "_reconstruct", "gze", true},
-    Rule{"numpy._core.multiarray", "scalar", "oa"},
-    Rule{"numpy._core.numeric", "_frombuffer", "bots|botst"},
-};
-
-bool FitsOne(std::string_view pattern, std::span<const Value> args) {
-  if (pattern.size() != args.size()) return false;
-  for (size_t i = 0; i < args.size(); ++i) {
-    if (!Fits(pattern[i], args[i])) return false;
-  }
-  return true;
-}
-
-bool FitsAny(std::string_view patterns, std::span<const Value> args) {
-  while (true) {
-    const size_t bar = patterns.find('|');
-    if (FitsOne(patterns.substr(0, bar), args)) return true;
-    if (bar == std::string_view::npos) return false;
-    patterns.remove_prefix(bar + 1);
-  }
-}
-
-std::string NameOf(const Value& global) {
-  return absl::StrCat(ToAbsl(global.module_name()), ".", ToAbsl(global.global_name()));
-}
-
-// Visits everything that a Document's root reaches, each object once.
+// Looks at everything that an unpickler would make of a stream, each object once.
 class Checker {
  public:
-  explicit Checker(const SafeNames& names) : names_(names) {}
+  Checker(const SafeNames& names, size_t stream_bytes)
+      : names_(names),
+        key_costs_(KeyCosts::AllowedFor(stream_bytes)),
+        copies_left_((uint64_t{16} << 20) + 64 * stream_bytes) {}
 
-  Status Check(const Document& document) {
+  Status Check(const Document& document, std::span<const Value> made, std::span<const Value> keys) {
+    for (const Value& key : keys) PANNIER_RETURN_IF_ERROR(key_costs_.Spend(key));
     Visit(document.root());
+    VisitAll(made);
     while (!pending_.empty()) {
       const Value value = pending_.back();
       pending_.pop_back();
@@ -178,27 +94,12 @@ class Checker {
     for (const Part part : value.parts()) VisitAll(part.values());
     switch (value.kind()) {
       case Kind::kGlobal:
-        return CheckName(value);
+        return absl::OkStatus();  // its name is on the list
       case Kind::kPersistent:
-        return MakeError(ErrorKind::kUnpickling, "its pickle refers to a persistent id");
-      case Kind::kExtension:
-        return MakeError(ErrorKind::kForbiddenGlobal,
-                         absl::StrCat("its pickle uses the extension code ", value.extension_code(),
-                                      ", which may stand for anything"));
+        return MakeError(ErrorKind::kUnpickling, "the pickle refers to a persistent id");
       default:
         return CheckCall(value);
     }
-  }
-
-  Status CheckName(const Value& global) const {
-    if (!global.parts().empty()) return Forbidden(global, "is changed and not only used");
-    const auto name =
-        std::pair(std::string(global.module_name()), std::string(global.global_name()));
-    if (names_.safe.contains(name) || names_.allowed.contains(name)) return absl::OkStatus();
-    return MakeError(ErrorKind::kForbiddenGlobal,
-                     absl::StrCat("its pickle names ", NameOf(global),
-                                  ", which is outside the safe set; to accept it, pass allow=[('",
-                                  name.first, "', '", name.second, "')]"));
   }
 
   // An object made by calling something.
@@ -207,17 +108,11 @@ class Checker {
     Visit(callee);
     Visit(object.args());
     if (object.is(Kind::kNewObjEx)) Visit(object.kwargs());
-    if (!callee.is(Kind::kGlobal)) {
-      return MakeError(ErrorKind::kForbiddenGlobal,
-                       "its pickle calls what a call returned, and not a name");
-    }
-    PANNIER_RETURN_IF_ERROR(CheckName(callee));
     if (Allowed(callee)) return absl::OkStatus();
-    const Rule* const rule = RuleOf(callee);
+    const SafeRule* const rule = SafeRuleFor(callee);
     if (rule == nullptr) return Forbidden(callee, "may be a value and not be called");
     const Value args = object.args();
-    if (object.is(Kind::kNewObjEx) || !args.is(Kind::kTuple) ||
-        !FitsAny(rule->arguments, args.items())) {
+    if (object.is(Kind::kNewObjEx) || !args.is(Kind::kTuple) || !FitsRule(*rule, args.items())) {
       return Forbidden(callee, "is called with arguments that its pickles do not have");
     }
     for (const Part part : object.parts()) {
@@ -227,6 +122,7 @@ class Checker {
         return Forbidden(callee, "is given a state that its pickles do not have");
       }
     }
+    PANNIER_RETURN_IF_ERROR(CheckCosts(callee, args.items(), object));
     return CheckMore(callee, args.items(), object);
   }
 
@@ -242,37 +138,97 @@ class Checker {
     return absl::OkStatus();
   }
 
-  static const Rule* RuleOf(const Value& callee) {
-    for (const Rule& rule : kRules) {
-      if (callee.IsGlobal(rule.module, rule.name)) return &rule;
+  // What the call copies, and the keys that it hashes: an argument that many calls share would
+  // be copied by each.
+  Status CheckCosts(const Value& callee, std::span<const Value> args, const Value& object) {
+    uint64_t copied = 0;
+    for (const Value& arg : args) copied += Weight(arg);
+    for (const Part part : object.parts()) {
+      for (const Value& value : part.values()) copied += Weight(value);
     }
-    return nullptr;
+    if (copied > copies_left_) {
+      return MakeError(ErrorKind::kLimit,
+                       absl::StrCat("the calls of ", ToAbsl(callee.global_name()),
+                                    " and others copy more than a pickle of its length should"));
+    }
+    copies_left_ -= copied;
+    for (const Value& arg : args) {
+      if (arg.is(Kind::kList)) PANNIER_RETURN_IF_ERROR(SpendOnItems(arg));
+      if (!arg.is(Kind::kDict)) continue;
+      for (const codec::DictEntry& entry : arg.entries()) {
+        PANNIER_RETURN_IF_ERROR(key_costs_.Spend(entry.key));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // A list that becomes a set, or the [key, value] pairs of an OrderedDict.
+  Status SpendOnItems(const Value& list) {
+    for (const Value& item : list.items()) {
+      PANNIER_RETURN_IF_ERROR(key_costs_.Spend(item));
+      if (item.is(Kind::kList) && item.size() != 0) {
+        PANNIER_RETURN_IF_ERROR(key_costs_.Spend(item.items()[0]));
+      }
+    }
+    return absl::OkStatus();
   }
 
   bool Allowed(const Value& value) const {
-    return value.is(Kind::kGlobal) && !names_.allowed.empty() &&
-           names_.allowed.contains(
-               std::pair(std::string(value.module_name()), std::string(value.global_name())));
+    return value.is(Kind::kGlobal) &&
+           names_.allowed.Allows(value.module_name(), value.global_name());
   }
 
   static Status Forbidden(const Value& global, std::string_view why) {
-    return MakeError(ErrorKind::kForbiddenGlobal,
-                     absl::StrCat("its pickle misuses ", NameOf(global), ", which ", ToAbsl(why)));
+    return codec::internal::ForbiddenNameError(global.module_name(), global.global_name(), why);
   }
 
   const SafeNames& names_;
   std::vector<Value> pending_;
   absl::flat_hash_set<uint32_t> seen_;
   DTypeChecker dtypes_;
+  KeyCosts key_costs_;
+  uint64_t copies_left_;
 };
+
+// `status` with the place where the name that it carries is looked up.
+Status AtItsLookUp(Status status, ByteSpan stream, bool fix_imports) {
+  const auto name = codec::ForbiddenNameOf(status);
+  if (!name) return status;
+  for (const codec::GlobalUse& use : codec::FindGlobals(stream, {fix_imports}).uses) {
+    if (use.module == name->module && use.name == name->name) {
+      return codec::WithPosition(std::move(status), {use.offset, static_cast<uint8_t>(use.opcode)});
+    }
+  }
+  return status;
+}
+
+// What the decoder says of a name that is not on the list, with what to do about it.
+Status WithAdvice(const Status& status, const codec::AllowList& list) {
+  const auto name = codec::ForbiddenNameOf(status);
+  const auto position = codec::PositionOf(status);
+  if (!name || !position || list.Allows(name->module, name->name)) return status;
+  return codec::WithPosition(
+      codec::internal::ForbiddenNameError(
+          name->module, name->name,
+          absl::StrCat("is outside the safe set (pickle, byte ", position->offset,
+                       "); to accept it, pass allow=[('", name->module, "', '", name->name, "')]")),
+      *position);
+}
 
 }  // namespace
 
-Status CheckSafe(ByteSpan stream, std::span<const Buffer> buffers, const SafeNames& names) {
-  codec::DecodeOptions options;
-  options.buffers = buffers;
-  PANNIER_ASSIGN_OR_RETURN(const Document document, codec::Decode(stream, options));
-  return Checker(names).Check(document);
+Status CheckSafe(ByteSpan stream, codec::DecodeOptions options, const SafeNames& names) {
+  std::vector<Value> made;
+  std::vector<Value> keys;
+  options.allow = &names.all;
+  options.made = &made;
+  options.keys = &keys;
+  options.refuse_overwriting = true;
+  const StatusOr<Document> document = codec::Decode(stream, options);
+  if (!document.ok()) return WithAdvice(document.status(), names.all);
+  const Status status = Checker(names, stream.size()).Check(*document, made, keys);
+  if (status.ok()) return status;
+  return AtItsLookUp(status, stream, options.fix_imports);
 }
 
 }  // namespace pannier::python

@@ -6,26 +6,23 @@
 // names of the safe set must look as pickles of these types do (docs/python.md, "Trust").
 #pragma once
 
-#include <span>
-#include <string>
-#include <utility>
-
-#include "absl/container/flat_hash_set.h"
-#include "pannier/base/buffer.h"
+#include "pannier/base/bytes.h"
 #include "pannier/base/status.h"
+#include "pannier/codec/allow_list.h"
+#include "pannier/codec/decoder.h"
 
 namespace pannier::python {
 
-using Names = absl::flat_hash_set<std::pair<std::string, std::string>>;  // (module, name)
-
 struct SafeNames {
-  Names safe;
-  // What the program allowed. What is done with these is not looked at, but for setting
-  // attributes of the named object itself.
-  Names allowed;
+  codec::AllowList all;
+  // Those that the program allowed. With what they are called is not looked at.
+  codec::AllowList allowed;
 };
 
-// Errors: ForbiddenGlobal, saying what is done with which name; Unpickling, Limit.
-Status CheckSafe(ByteSpan stream, std::span<const Buffer> buffers, const SafeNames& names);
+// Decodes `stream` as `options` say and checks all that an unpickler would make of it, also what
+// the result does not reach, and that this costs it no more than a pickle of that length should:
+// keys are hashed and arguments copied within a bound. Errors: ForbiddenGlobal, saying what is
+// done with which name, with its position; Unpickling; Limit.
+Status CheckSafe(ByteSpan stream, codec::DecodeOptions options, const SafeNames& names);
 
 }  // namespace pannier::python

@@ -5,6 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "pannier/codec/allow_list.h"
+#include "pannier/codec/opcodes.h"
+#include "pannier/codec/position.h"
 #include "pannier/rpc/remote_error.h"
 #include "wait.h"
 
@@ -58,9 +61,24 @@ nb::object MakeException(const Status& status, const nb::object& errors) {
 
 }  // namespace
 
+nb::object ExceptionOf(const Status& status) {
+  const nb::object exception = MakeException(status, nb::module_::import_("pannier.errors"));
+  if (const auto position = codec::PositionOf(status)) {
+    exception.attr("offset") = position->offset;
+    if (position->opcode) {
+      exception.attr("opcode") = Text(codec::InfoOf(*position->opcode).name);
+    }
+  }
+  if (const auto name = codec::ForbiddenNameOf(status)) {
+    exception.attr("module") = Text(name->module);
+    exception.attr("name") = Text(name->name);
+  }
+  return exception;
+}
+
 void Raise(const Status& status) {
   if (KindOf(status) == ErrorKind::kInterrupted && RestoreInterrupt()) throw nb::python_error();
-  const nb::object exception = MakeException(status, nb::module_::import_("pannier.errors"));
+  const nb::object exception = ExceptionOf(status);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
   throw nb::python_error();
 }

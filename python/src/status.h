@@ -14,6 +14,9 @@ namespace pannier::python {
 // For kInterrupted it is what the signal handler raised (wait.h).
 [[noreturn]] void Raise(const Status& status);
 
+// The exception that Raise would raise. The same requirements.
+nanobind::object ExceptionOf(const Status& status);
+
 inline void RaiseIfError(const Status& status) {
   if (!status.ok()) Raise(status);
 }

@@ -5,8 +5,8 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
-#include "absl/strings/str_cat.h"
 #include "bind.h"
+#include "codec.h"
 #include "safe_stream.h"
 #include "status.h"
 #include "view.h"
@@ -17,37 +17,56 @@ namespace nb = nanobind;
 namespace pannier::python {
 namespace {
 
-Names NamesFrom(nb::handle pairs) {
-  Names names;
-  for (nb::handle pair : pairs) {
-    names.emplace(nb::cast<std::string>(pair[0]), nb::cast<std::string>(pair[1]));
+SafeNames NamesWith(nb::handle allowed) {
+  SafeNames names{.all = codec::AllowList::SafeSet(), .allowed = {}};
+  for (nb::handle pair : allowed) {
+    const auto module = nb::cast<std::string>(pair[0]);
+    const auto name = nb::cast<std::string>(pair[1]);
+    names.all.Add(module, name);
+    names.allowed.Add(module, name);
   }
   return names;
 }
 
-void Check(const SafeNames& self, nb::handle stream, nb::handle buffers, const std::string& peer) {
-  const BorrowedBuffers borrowed(stream, buffers);
-  const Status status =
-      Waiting([&] { return CheckSafe(borrowed.stream(), borrowed.buffers(), self); });
-  RaiseIfError(Annotate(status, absl::StrCat(peer, " is not trusted")));
+nb::list SafeSet() {
+  nb::list names;
+  for (const auto& [module, name] : codec::AllowList::SafeSet().names()) {
+    names.append(nb::make_tuple(module, name));
+  }
+  return names;
+}
+
+// `stream` is bytes: nobody writes to it meanwhile.
+void Check(const SafeNames& self, const nb::bytes& stream, nb::handle buffers,
+           const std::string& encoding, const std::string& errors, bool fix_imports,
+           const std::string& context) {
+  const BorrowedBuffers borrowed(stream, buffers.is_none() ? nb::tuple() : nb::tuple(buffers));
+  codec::DecodeOptions options;
+  options.encoding = EncodingOf(encoding);
+  options.errors = ErrorsOf(errors);
+  options.fix_imports = fix_imports;
+  if (!buffers.is_none()) options.buffers = borrowed.buffers();
+  const Status status = Waiting([&] { return CheckSafe(borrowed.stream(), options, self); });
+  RaiseIfError(Annotate(status, context));
 }
 
 }  // namespace
 
 void BindTrust(nb::module_& module) {
-  nb::class_<SafeNames>(module, "SafeNames", "Names that an untrusted stream may use.")
+  nb::class_<SafeNames>(module, "SafeNames",
+                        "Names that an untrusted stream may use: the safe set, and more.")
       .def(
           "__init__",
-          [](SafeNames* self, nb::handle safe, nb::handle allowed) {
-            new (self) SafeNames{.safe = NamesFrom(safe), .allowed = NamesFrom(allowed)};
-          },
-          nb::arg("safe"), nb::arg("allowed"),
-          nb::sig("def __init__(self, safe: collections.abc.Iterable[tuple[str, str]], allowed: "
-                  "collections.abc.Iterable[tuple[str, str]]) -> None"))
-      .def("check", &Check, nb::arg("stream"), nb::arg("buffers"), nb::arg("peer"),
-           nb::sig("def check(self, stream: typing_extensions.Buffer, buffers: "
-                   "collections.abc.Sequence[typing_extensions.Buffer], peer: str) -> None"),
+          [](SafeNames* self, nb::handle allowed) { new (self) SafeNames(NamesWith(allowed)); },
+          nb::arg("allowed"),
+          nb::sig("def __init__(self, allowed: collections.abc.Iterable[tuple[str, str]]) -> None"))
+      .def("check", &Check, nb::arg("stream"), nb::arg("buffers").none(), nb::arg("encoding"),
+           nb::arg("errors"), nb::arg("fix_imports"), nb::arg("context"),
+           nb::sig("def check(self, stream: bytes, buffers: "
+                   "collections.abc.Sequence[typing_extensions.Buffer] | None, encoding: str, "
+                   "errors: str, fix_imports: bool, context: str) -> None"),
            "Raises ForbiddenGlobal for what the stream does that it may not.");
+  module.def("safe_set", &SafeSet, nb::sig("def safe_set() -> list[tuple[str, str]]"));
 }
 
 }  // namespace pannier::python

@@ -264,6 +264,8 @@ class _Comparison:
         if isinstance(ours, codec.Extension):
             if (theirs.module, theirs.global_name) != (EXTENSIONS, str(ours.code)):
                 raise Difference(f"code {ours.code} and {theirs.module}.{theirs.global_name}")
+            if len(ours.parts) != len(theirs.class_parts):
+                raise Deviation("an extension code at two places is two values")
         else:
             names = _names(theirs.module, theirs.global_name, self.fix_imports)
             if (ours.module, ours.name) not in names:

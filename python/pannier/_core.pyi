@@ -1,6 +1,7 @@
 """The compiled part of pannier."""
 
 from collections.abc import Callable, Iterable, Sequence
+import pickle
 from typing import Any
 
 from typing_extensions import Buffer
@@ -166,12 +167,47 @@ class Server:
     def endpoint(self) -> str: ...
 
 class SafeNames:
-    """Names that an untrusted stream may use."""
+    """Names that an untrusted stream may use: the safe set, and more."""
 
-    def __init__(self, safe: Iterable[tuple[str, str]], allowed: Iterable[tuple[str, str]]) -> None: ...
+    def __init__(self, allowed: Iterable[tuple[str, str]]) -> None: ...
 
-    def check(self, stream: Buffer, buffers: Sequence[Buffer], peer: str) -> None:
+    def check(self, stream: bytes, buffers: Sequence[Buffer] | None, encoding: str, errors: str, fix_imports: bool, context: str) -> None:
         """Raises ForbiddenGlobal for what the stream does that it may not."""
+
+def safe_set() -> list[tuple[str, str]]: ...
+
+class Document:
+    """A decoded pickle; see pannier.codec."""
+
+    def encode(self, protocol: int, buffer_callback: Callable[[pickle.PickleBuffer], object] | None, fix_imports: bool) -> bytes: ...
+
+    def to_python(self, nodes: tuple[type, ...]) -> Any: ...
+
+    def repr(self, max_bytes: int) -> str: ...
+
+    def equal(self, arg: Document, /) -> bool: ...
+
+    def isomorphic(self, arg: Document, /) -> bool: ...
+
+    @property
+    def nodes(self) -> int: ...
+
+    @property
+    def consumed(self) -> int: ...
+
+    @property
+    def buffers_used(self) -> int: ...
+
+    @property
+    def protocol(self) -> int: ...
+
+def decode(data: Buffer, buffers: Iterable[Buffer] | None, encoding: str, errors: str, fix_imports: bool, limits: dict[str, int]) -> Document: ...
+
+def dis(data: Buffer, indent: int, annotate: int, notes: Iterable[str], max_bytes: int) -> tuple[str, Exception | None]: ...
+
+def optimize(data: Buffer) -> bytes: ...
+
+def find_globals(data: Buffer, fix_imports: bool) -> tuple[list[tuple[str, str, int, str, int]], Exception | None]: ...
 
 def shutdown(seconds: float) -> bool:
     """

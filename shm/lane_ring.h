@@ -120,10 +120,10 @@ class LaneReader {
   }
   // From now on the writer rings. True if nothing is there, so that sleeping is right.
   bool Arm();
-  // The writer need not ring any more; it may have, all the same.
-  void Disarm() {
+  // The writer need not ring any more. False if it took the bell before: it rings, or did.
+  bool Disarm() {
     // An exchange, not a store, so that the next one in Arm is still ordered after the writer's.
-    header_->bell.exchange(0, std::memory_order_acq_rel);
+    return header_->bell.exchange(0, std::memory_order_acq_rel) == 1;
   }
 
  private:

@@ -16,6 +16,7 @@ inline void SpinPause() { __builtin_ia32_pause(); }
 
 class SpinTime {
  public:
+  using Clock = std::chrono::steady_clock;
   using Duration = std::chrono::nanoseconds;
 
   // `most` of zero: never spin. REQUIRES: processors >= 1; with one, never spin.

@@ -119,6 +119,8 @@ class Chaos:
         self.options = options
         self.folder = tempfile.mkdtemp(prefix="pannier-chaos-")
         os.environ["TMPDIR"] = self.folder
+        # A thread for each connection would leave glibc with an arena for each: not our mappings.
+        os.environ["MALLOC_ARENA_MAX"] = "2"
         self.shared = set(os.listdir("/dev/shm"))
         self.selector = selectors.DefaultSelector()
         self.violations = []

@@ -113,7 +113,7 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     lock.unlock();
     const Status sent = SendOver(link, message, deadline);
     lock.lock();
-    if (sent.ok() || link == usable_link()) return sent;
+    if (KindOf(sent) != ErrorKind::kConnectionLost || link == usable_link()) return sent;
   }
 }
 

@@ -101,8 +101,8 @@ nb::dict Stats(Pool& self) {
   dict["copied_bytes"] = stats.copied_bytes;
   nb::list peers;
   for (const PeerLeases& peer : stats.peers) {
-    peers.append(nb::make_tuple(peer.peer, peer.leases, peer.bytes,
-                                absl::ToDoubleSeconds(peer.oldest)));
+    peers.append(
+        nb::make_tuple(peer.peer, peer.leases, peer.bytes, absl::ToDoubleSeconds(peer.oldest)));
   }
   dict["peers"] = peers;
   return dict;

@@ -173,7 +173,7 @@ class SafeNames:
 
     def __init__(self, allowed: Iterable[tuple[str, str]]) -> None: ...
 
-    def check(self, stream: bytes, buffers: Sequence[Buffer] | None, encoding: str, errors: str, fix_imports: bool, context: str) -> None:
+    def check(self, stream: bytes, buffers: Sequence[Buffer] | None, encoding: str, errors: str, fix_imports: bool, limits: dict[str, int] | None, context: str) -> None:
         """Raises ForbiddenGlobal for what the stream does that it may not."""
 
 def safe_set() -> list[tuple[str, str]]: ...

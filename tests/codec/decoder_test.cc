@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "pannier/codec/position.h"
 #include "pannier/codec/repr.h"
 
 namespace pannier::codec {
@@ -324,6 +326,28 @@ TEST(Decoder, APicklerThatDumpedTwice) {
   const auto second = decoder.DecodeNext(AsBytes(stream).subspan(first->consumed), {}, &document);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_TRUE(Is(document.root().items()[0], list));
+}
+
+TEST(Decoder, EncodingsOfTheCallers) {
+  DecodeOptions options;
+  options.decode_str8 = [](std::string_view bytes) -> StatusOr<std::string> {
+    if (bytes == "bad") return MakeError(ErrorKind::kUnpickling, "no such word");
+    if (bytes == "raw") return "\xff";
+    return absl::StrCat("<", std::string(bytes), ">");
+  };
+  // All three opcodes; what is memoised is the text.
+  const std::string stream = "(U\1aq\0T\1\0\0\0bS'c'\nh\0t."s;
+  const auto document = Decode(AsBytes(stream), options);
+  ASSERT_TRUE(document.ok()) << document.status();
+  EXPECT_EQ(Repr(document->root()), "('<a>', '<b>', '<c>', '<a>')");
+  const auto refused = [&](std::string_view stream) {
+    const Status status = Decode(AsBytes(stream), options).status();
+    EXPECT_EQ(KindOf(status), ErrorKind::kUnpickling);
+    EXPECT_EQ(PositionOf(status)->offset, 1u);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused("(U\3bad."), HasSubstr("no such word"));
+  EXPECT_THAT(refused("(S'raw'\n."), HasSubstr("not UTF-8"));
 }
 
 }  // namespace

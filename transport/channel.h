@@ -35,6 +35,11 @@ class ChannelOwner : public Hub {
   using Hub::Hub;
   // There is something to receive, or the channel ended.
   virtual void OnReady(Channel& channel) = 0;
+  // The channel's link broke while the peer lives.
+  virtual void OnLinkBroken(Channel& channel) = 0;
+  // A frame about a new link came: relink, offer or ready. Errors: CorruptMessage, which ends
+  // the channel.
+  virtual Status OnLinkFrame(Channel& channel, const wire::Frame& frame) = 0;
   // The channel was closed by this side: forget it, now. `linger` is how long its last
   // frames may take: zero if nobody is there to receive them.
   virtual void OnClosed(Channel& channel, absl::Duration linger) = 0;
@@ -68,6 +73,10 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void Open(const Agreement& agreement, std::unique_ptr<Link> link);
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
+  // The peer lives and asks for a new link: no lease of the one there is is granted any more.
+  void GiveUpLink();
+  // The new link, in the place of the one that broke or was given up.
+  void Relink(std::unique_ptr<Link> link);
 
   // Hub's lock: frames and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
@@ -100,6 +109,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
   void OnMessage(RawFrame raw, wire::Frame frame);
   void OnLinkEvent();
+  void WatchLink();
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
   void Unwatch();       // link and process

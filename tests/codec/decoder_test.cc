@@ -340,8 +340,8 @@ TEST(Decoder, EncodingsOfTheCallers) {
   const auto document = Decode(AsBytes(stream), options);
   ASSERT_TRUE(document.ok()) << document.status();
   EXPECT_EQ(Repr(document->root()), "('<a>', '<b>', '<c>', '<a>')");
-  const auto refused = [&](std::string_view stream) {
-    const Status status = Decode(AsBytes(stream), options).status();
+  const auto refused = [&](std::string_view bad) {
+    const Status status = Decode(AsBytes(bad), options).status();
     EXPECT_EQ(KindOf(status), ErrorKind::kUnpickling);
     EXPECT_EQ(PositionOf(status)->offset, 1u);
     return std::string(status.message());

@@ -100,7 +100,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"cos\nsystem\n.", "Global('os', 'system')"},
         Case{"\x80\4Vos\nVpath.join\n\x93.", "Global('os', 'path.join')"},
         Case{"cm\nf\n(K\1tR.", "Reduce(Global('m', 'f'), (1,))"},
-        Case{"cm\nf\n)RK\1b.", "Reduce(Global('m', 'f'), ()).state(1)"},
+        Case{"cm\nf\n)RK\1b.", "Reduce(Global('m', 'f'), ()).state(1)"}, Case{"\x88Nb.", "True"},
+        Case{"\x88N}\x86"
+             "b.",
+             "True"},
         Case{"cm\nC\n)\x81}b.", "NewObj(Global('m', 'C'), ()).state({})"},
         Case{"cm\nC\n)}\x92.", "NewObjEx(Global('m', 'C'), (), {})"},
         Case{"(K\1im\nC\n.", "Instance(Global('m', 'C'), (1,))"},
@@ -188,8 +191,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"cm\nf\n)]\x92.", "keyword arguments is of type list"},
         Case{"cm\nf\n\x93.", "too few"}, Case{"K\1K\2\x93.", "needs two str"},
         Case{"(o.", "too few values"}, Case{"(K\1o.", "the class is of type int"},
-        Case{"]}b.", "BUILD: what takes a state is of type list"}, Case{"b.", "too few"},
-        Case{"]K\1aK\1K\2s.", "list index 1 out of range"},
+        Case{"]}b.", "BUILD: what takes a state is of type list"},
+        Case{"\x88NN\x86"
+             "b.",
+             "BUILD: what takes a state is of type bool"},
+        Case{"b.", "too few"}, Case{"]K\1aK\1K\2s.", "list index 1 out of range"},
         Case{"]K\1aVx\nK\2s.", "a list index is of type str"},
         Case{"\x97.", "NEXT_BUFFER: the stream refers to out-of-band buffers, but none"},
         Case{"K\1\x98.", "READONLY_BUFFER: what becomes read-only is of type int"}));

@@ -341,9 +341,10 @@ bool DirectReader::ReadItems(Opcode many, Opcode one, Sink& sink) {
 }
 
 namespace internal {
-// These bytes, just allocated, are about to be written from end to end: asks for huge pages,
-// as the first touch of pages would be most of the cost.
-void ExpectToFill(void* memory, size_t bytes);
+// These bytes, just allocated, are about to be written from their beginning, likely to their end:
+// asks for huge pages, and touches up to `first` bytes at once, as the first touch of pages would
+// be most of the cost.
+void ExpectToFill(void* memory, size_t bytes, size_t first);
 }  // namespace internal
 
 }  // namespace pannier::codec

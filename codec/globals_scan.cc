@@ -139,12 +139,23 @@ size_t Scan::Run() {
   Slot* memo = nullptr;
   size_t memo_size = 0;
 
+  // What follows an opcode as a rule is done with it.
+  const auto take = [&](Opcode next) {
+    if (p >= pause || *p != static_cast<uint8_t>(next)) return false;
+    ++p;
+    return true;
+  };
   const auto push = [&](Slot slot) {
     *top++ = slot;
-    if (p < pause && *p == static_cast<uint8_t>(Opcode::kMemoize)) {
-      ++p;
-      memo[memo_size++] = slot;
-    }
+    if (take(Opcode::kMemoize)) memo[memo_size++] = slot;
+  };
+  const auto push_mark = [&] {
+    *top++ = static_cast<Slot>(fence - base);
+    fence = top;
+  };
+  const auto push_empty = [&](Slot slot) {
+    push(slot);
+    if (take(Opcode::kMark)) push_mark();
   };
   const auto push_str = [&](uint64_t size, BytePtr text) {
     if (size > static_cast<uint64_t>(end_ - text) || !ValidText(text, size)) return false;
@@ -247,13 +258,13 @@ size_t Scan::Run() {
         *top++ = kFlat;
         continue;
       case Opcode::kEmptyList:
-        push(kList);
+        push_empty(kList);
         continue;
       case Opcode::kEmptyDict:
-        push(kDict);
+        push_empty(kDict);
         continue;
       case Opcode::kEmptySet:
-        push(kSet);
+        push_empty(kSet);
         continue;
       case Opcode::kNextBuffer:
         push(kBuffer);
@@ -297,8 +308,7 @@ size_t Scan::Run() {
         continue;
 
       case Opcode::kMark:
-        *top++ = static_cast<Slot>(fence - base);
-        fence = top;
+        push_mark();
         continue;
       case Opcode::kPop:
         if (top > fence) {

@@ -1,0 +1,115 @@
+"""Reducers of what its package pickles in band though it could go out of band.
+
+What they return names functions of that package (and of ``operator``) alone, so a receiver needs
+no pannier. Objects below the thresholds, and all of which is not said here how, are reduced as
+their package does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _pool
+from .errors import Error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reducer = Callable[[Any], Any]
+
+__all__ = ["ARRAY_THRESHOLD", "TENSOR_THRESHOLD", "reducers_for"]
+
+# In bytes. Measured by bench/pickling.py: below them the packages' own way is as fast.
+ARRAY_THRESHOLD = 16 * 1024
+TENSOR_THRESHOLD = 4 * 1024
+
+# Numbers, texts, structures and times: bytes that mean the same wherever they are.
+_PLAIN_KINDS = frozenset("biufcSUVmM")
+
+# Whether NumPy pickles arrays out of band whose axes stand in another order than C's or
+# Fortran's, as from 2.4 on.
+_KEEPS_AXES = len(np.empty((2, 3, 4)).transpose(1, 2, 0).__reduce_ex__(5)) == 2
+
+
+def reduce_array(array: NDArray[Any], pool: _pool.Pool | None) -> Any:
+    """Times (datetime64, timedelta64) as the integers that they are, which no buffer's format can
+    say; strided arrays as their one copy, in C order as NumPy's own, in a block of `pool`."""
+    if array.nbytes < ARRAY_THRESHOLD or array.dtype.kind not in _PLAIN_KINDS:
+        return array.__reduce_ex__(5)
+    if not array.flags.forc and not (_KEEPS_AXES and _dense(array)):
+        array = _copied(array, pool)
+    if array.dtype.kind not in "mM":
+        return array.__reduce_ex__(5)
+    function, (buffer, _, *how) = array.view(np.int64).__reduce_ex__(5)
+    return function, (buffer, array.dtype, *how)
+
+
+def _by_stride(strides: tuple[int, ...]) -> list[int]:
+    """The axes, from that of the largest stride to that of the smallest."""
+    return sorted(range(len(strides)), key=strides.__getitem__, reverse=True)
+
+
+def _dense(array: NDArray[Any]) -> bool:
+    return array.transpose(_by_stride(array.strides)).flags.c_contiguous
+
+
+def _copied(array: NDArray[Any], pool: _pool.Pool | None) -> NDArray[Any]:
+    try:
+        copy = _pool.empty(array.shape, array.dtype, pool=pool)
+    except (Error, OSError, MemoryError):  # the send then waits for room, or says what is wrong
+        return array.copy()
+    if array.dtype.kind == "V":  # bytes between the fields too: no old ones of the block
+        raw = np.dtype((np.void, array.dtype.itemsize))
+        np.copyto(copy.view(raw), array.view(raw))
+    else:
+        np.copyto(copy, array)
+    return copy
+
+
+def reduce_tensor(tensor: Any) -> Any:
+    """Tensors of the CPU as the NumPy array of their memory."""
+    import torch
+
+    if (
+        tensor.device.type != "cpu"
+        or tensor.layout is not torch.strided
+        or tensor.numel() * tensor.element_size() < TENSOR_THRESHOLD
+        or tensor.is_quantized
+        or tensor.is_nested
+        or tensor.is_conj()
+        or tensor.is_neg()
+        or tensor._backward_hooks
+        or tensor.__dict__
+        or any(name is not None for name in getattr(tensor, "names", ()))
+    ):
+        return tensor.__reduce_ex__(5)
+    if tensor.requires_grad:
+        return methodcaller("requires_grad_"), (tensor.detach(),)
+    if not tensor.is_contiguous():
+        axes = _by_stride(tensor.stride())
+        dense = tensor.permute(axes)
+        if dense.is_contiguous():  # its axes stand in another order: so they arrive
+            return methodcaller("permute", tuple(np.argsort(axes).tolist())), (dense,)
+    try:
+        return torch.from_numpy, (tensor.numpy(),)
+    except TypeError:  # NumPy has no such type: bfloat16, float8
+        alike = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(tensor.element_size())
+        if alike is None:
+            return tensor.__reduce_ex__(5)
+        return methodcaller("view", tensor.dtype), (tensor.view(alike),)
+
+
+def reducers_for(pool: _pool.Pool | None) -> dict[type, Reducer]:
+    """The reducers of the packages that are imported, by exact type. Subclasses are not theirs."""
+    reducers: dict[type, Reducer] = {np.ndarray: partial(reduce_array, pool=pool)}
+    # Not there yet while torch is being imported.
+    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
+    if tensor is not None:
+        reducers[tensor] = reduce_tensor
+    return reducers

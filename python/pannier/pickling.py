@@ -93,9 +93,6 @@ class _Stream:
         self.chunks[-1] = before[: -len(lengths)]
         return True
 
-    def joined(self) -> bytes:
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-
 
 class Pickling:
     """Pickles for the connections of one pool (None: the process's own), in which it makes what
@@ -111,18 +108,19 @@ class Pickling:
     def __call__(self, obj: Any) -> tuple[bytes, list[PickleBuffer]]:
         """The stream of `obj`, protocol 5, and its buffers, which are views of memory that lives
         as long as they do. Raises what ``pickle.dumps`` raises."""
-        stream = _Stream()
-        pickler = pickle.Pickler(stream, 5, buffer_callback=stream.buffers.append)
-        pickler.dispatch_table = self._table()
-        pickler.dump(obj)
-        return stream.joined(), stream.buffers
-
-    def _table(self) -> dict[type, Callable[[Any], Any]]:
         modules, known, table = self._state
         if modules != len(sys.modules) or known != copyreg.dispatch_table:
-            # The count first: what is imported meanwhile is seen the next time.
-            modules = len(sys.modules)
-            known = dict(copyreg.dispatch_table)
-            table = {**reducers_for(self._pool), **known}
-            self._state = modules, known, table
+            table = self._renew()
+        stream = _Stream()
+        pickler = pickle.Pickler(stream, 5, buffer_callback=stream.buffers.append)
+        pickler.dispatch_table = table
+        pickler.dump(obj)
+        chunks = stream.chunks
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks), stream.buffers
+
+    def _renew(self) -> dict[type, Callable[[Any], Any]]:
+        modules = len(sys.modules)  # first: what is imported meanwhile is seen the next time
+        known = dict(copyreg.dispatch_table)
+        table = {**reducers_for(self._pool), **known}
+        self._state = modules, known, table
         return table

@@ -1,15 +1,14 @@
 """Reducers of what its package pickles in band though it could go out of band.
 
 What they return names functions of that package (and of ``operator``) alone, so a receiver needs
-no pannier. Objects below the thresholds, and all of which is not said here how, are reduced as
-their package does it.
+no pannier. Arrays below the threshold, and all that is not said to be reduced otherwise, are
+reduced as their package does it.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +22,13 @@ if TYPE_CHECKING:
 
     Reducer = Callable[[Any], Any]
 
-__all__ = ["ARRAY_THRESHOLD", "TENSOR_THRESHOLD", "reducers_for"]
+__all__ = ["ARRAY_THRESHOLD", "reducers_for"]
 
-# In bytes. Measured by bench/pickling.py: below them the packages' own way is as fast.
-ARRAY_THRESHOLD = 16 * 1024
-TENSOR_THRESHOLD = 4 * 1024
+# In bytes. Measured by bench/pickling.py: below it NumPy's own way is as fast.
+ARRAY_THRESHOLD = 32 * 1024
+
+# What NumPy itself pickles out of band, if it is contiguous: the common part of it.
+_NUMBERS = frozenset(np.dtype(code) for code in "?bhilqBHILQefdgFDG")
 
 # Numbers, texts, structures and times: bytes that mean the same wherever they are.
 _PLAIN_KINDS = frozenset("biufcSUVmM")
@@ -37,7 +38,17 @@ _PLAIN_KINDS = frozenset("biufcSUVmM")
 _KEEPS_AXES = len(np.empty((2, 3, 4)).transpose(1, 2, 0).__reduce_ex__(5)) == 2
 
 
-def reduce_array(array: NDArray[Any], pool: _pool.Pool | None) -> Any:
+def _array_reducer(pool: _pool.Pool | None) -> Reducer:
+    def reduce_array(array: NDArray[Any]) -> Any:
+        # Nearly all arrays, so this line counts.
+        if array.dtype in _NUMBERS and array.flags.forc:
+            return array.__reduce_ex__(5)
+        return _reduce_other_array(array, pool)
+
+    return reduce_array
+
+
+def _reduce_other_array(array: NDArray[Any], pool: _pool.Pool | None) -> Any:
     """Times (datetime64, timedelta64) as the integers that they are, which no buffer's format can
     say; strided arrays as their one copy, in C order as NumPy's own, in a block of `pool`."""
     if array.nbytes < ARRAY_THRESHOLD or array.dtype.kind not in _PLAIN_KINDS:
@@ -73,13 +84,13 @@ def _copied(array: NDArray[Any], pool: _pool.Pool | None) -> NDArray[Any]:
 
 
 def reduce_tensor(tensor: Any) -> Any:
-    """Tensors of the CPU as the NumPy array of their memory."""
+    """Tensors of the CPU as the NumPy array of their memory, at any length: torch's own way saves
+    a file. Neither keeps what tensors share."""
     import torch
 
     if (
         tensor.device.type != "cpu"
         or tensor.layout is not torch.strided
-        or tensor.numel() * tensor.element_size() < TENSOR_THRESHOLD
         or tensor.is_quantized
         or tensor.is_nested
         or tensor.is_conj()
@@ -107,7 +118,7 @@ def reduce_tensor(tensor: Any) -> Any:
 
 def reducers_for(pool: _pool.Pool | None) -> dict[type, Reducer]:
     """The reducers of the packages that are imported, by exact type. Subclasses are not theirs."""
-    reducers: dict[type, Reducer] = {np.ndarray: partial(reduce_array, pool=pool)}
+    reducers: dict[type, Reducer] = {np.ndarray: _array_reducer(pool)}
     # Not there yet while torch is being imported.
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     if tensor is not None:

@@ -34,7 +34,7 @@ BYTES_THRESHOLD = 64 * 1024
 
 # The call that makes an object of the next out-of-band buffer: GLOBAL, NEXT_BUFFER, TUPLE1,
 # REDUCE. What the pickler writes next memoizes it, as it would the bytes themselves.
-_FROM_BUFFER = {
+_FROM_BUFFER: dict[type, bytes] = {
     bytes: b"cbuiltins\nbytes\n\x97\x85R",
     bytearray: b"cbuiltins\nbytearray\n\x97\x85R",
 }

@@ -7,6 +7,7 @@ reduced as their package does it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from operator import methodcaller
@@ -57,7 +58,8 @@ def _reduce_other_array(array: NDArray[Any], pool: _pool.Pool | None) -> Any:
         array = _copied(array, pool)
     if array.dtype.kind not in "mM":
         return array.__reduce_ex__(5)
-    function, (buffer, _, *how) = array.view(np.int64).__reduce_ex__(5)
+    reduced: Any = array.view(np.int64).__reduce_ex__(5)
+    function, (buffer, _, *how) = reduced
     return function, (buffer, array.dtype, *how)
 
 
@@ -83,44 +85,47 @@ def _copied(array: NDArray[Any], pool: _pool.Pool | None) -> NDArray[Any]:
     return copy
 
 
-def reduce_tensor(tensor: Any) -> Any:
+def _tensor_reducer(torch: Any) -> Reducer:
     """Tensors of the CPU as the NumPy array of their memory, at any length: torch's own way saves
-    a file. Neither keeps what tensors share."""
-    import torch
+    a file. Neither keeps what tensors share. `torch` is the module."""
+    strided, from_numpy = torch.strided, torch.from_numpy
+    alike = {1: torch.uint8, 2: torch.int16, 4: torch.int32}  # by bytes
 
-    if (
-        tensor.device.type != "cpu"
-        or tensor.layout is not torch.strided
-        or tensor.is_quantized
-        or tensor.is_nested
-        or tensor.is_conj()
-        or tensor.is_neg()
-        or tensor._backward_hooks
-        or tensor.__dict__
-        or any(name is not None for name in getattr(tensor, "names", ()))
-    ):
-        return tensor.__reduce_ex__(5)
-    if tensor.requires_grad:
-        return methodcaller("requires_grad_"), (tensor.detach(),)
-    if not tensor.is_contiguous():
-        axes = _by_stride(tensor.stride())
-        dense = tensor.permute(axes)
-        if dense.is_contiguous():  # its axes stand in another order: so they arrive
-            return methodcaller("permute", tuple(np.argsort(axes).tolist())), (dense,)
-    try:
-        return torch.from_numpy, (tensor.numpy(),)
-    except TypeError:  # NumPy has no such type: bfloat16, float8
-        alike = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(tensor.element_size())
-        if alike is None:
+    def reduce_tensor(tensor: Any) -> Any:
+        if (
+            tensor.device.type != "cpu"
+            or tensor.layout is not strided
+            or tensor.is_quantized
+            or tensor.is_nested
+            or tensor.is_conj()
+            or tensor.is_neg()
+            or tensor._backward_hooks
+            or tensor.__dict__
+            or any(name is not None for name in getattr(tensor, "names", ()))
+        ):
             return tensor.__reduce_ex__(5)
-        return methodcaller("view", tensor.dtype), (tensor.view(alike),)
+        if tensor.requires_grad:
+            return methodcaller("requires_grad_"), (tensor.detach(),)
+        if not tensor.is_contiguous():
+            axes = _by_stride(tensor.stride())
+            dense = tensor.permute(axes)
+            if dense.is_contiguous():  # its axes stand in another order: so they arrive
+                return methodcaller("permute", tuple(np.argsort(axes).tolist())), (dense,)
+        try:
+            return from_numpy, (tensor.numpy(),)
+        except TypeError:  # NumPy has no such numbers: bfloat16, float8
+            integers = alike.get(tensor.element_size())
+            if integers is None:
+                return tensor.__reduce_ex__(5)
+            return methodcaller("view", tensor.dtype), (tensor.view(integers),)
+
+    return reduce_tensor
 
 
 def reducers_for(pool: _pool.Pool | None) -> dict[type, Reducer]:
     """The reducers of the packages that are imported, by exact type. Subclasses are not theirs."""
     reducers: dict[type, Reducer] = {np.ndarray: _array_reducer(pool)}
-    # Not there yet while torch is being imported.
-    tensor = getattr(sys.modules.get("torch"), "Tensor", None)
-    if tensor is not None:
-        reducers[tensor] = reduce_tensor
+    torch: Any = sys.modules.get("torch")
+    with contextlib.suppress(AttributeError):  # not imported, or not to its end yet
+        reducers[torch.Tensor] = _tensor_reducer(torch)
     return reducers

@@ -167,7 +167,7 @@ TEST(ConvertBuffer, CallsOfBytesWithABuffer) {
   EXPECT_TRUE(As<Buffer>(document, bytes)->readonly());
   EXPECT_EQ(As<std::vector<std::byte>>(document, bytes)->size(), 4u);
   EXPECT_EQ(ErrorOf<ByteArray>(document, bytes),
-            "value: expected bytearray, found a call of bytes");
+            "value: expected bytearray, found what builtins.bytes makes");
 
   // A bytearray is its owner's to write to.
   EXPECT_EQ(AsText(As<ByteArray>(document, array)->bytes), "abcd");

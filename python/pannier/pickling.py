@@ -17,7 +17,7 @@ from __future__ import annotations
 import copyreg
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +96,15 @@ class _Stream:
 
 class Pickling:
     """Pickles for the connections of one pool (None: the process's own), in which it makes what
-    has to be copied. Thread-safe."""
+    has to be copied. `pickler` may be a subclass, as ``cloudpickle.Pickler``. Thread-safe."""
 
-    __slots__ = ("_pool", "_state")
+    __slots__ = ("_pickler", "_pool", "_state")
 
-    def __init__(self, pool: Pool | None = None) -> None:
+    def __init__(
+        self, pool: Pool | None = None, pickler: type[pickle.Pickler] = pickle.Pickler
+    ) -> None:
         self._pool = pool
+        self._pickler = pickler
         # How many modules were imported, what copyreg knew, and the table that follows.
         self._state: tuple[int, dict[type, Any], dict[type, Callable[[Any], Any]]] = (0, {}, {})
 
@@ -112,7 +115,7 @@ class Pickling:
         if modules != len(sys.modules) or known != copyreg.dispatch_table:
             table = self._renew()
         stream = _Stream()
-        pickler = pickle.Pickler(stream, 5, buffer_callback=stream.buffers.append)
+        pickler = self._pickler(stream, 5, buffer_callback=stream.buffers.append)
         pickler.dispatch_table = table
         pickler.dump(obj)
         chunks = stream.chunks
@@ -122,5 +125,7 @@ class Pickling:
         modules = len(sys.modules)  # first: what is imported meanwhile is seen the next time
         known = dict(copyreg.dispatch_table)
         table = {**reducers_for(self._pool), **known}
+        if isinstance(self._pickler.dispatch_table, Mapping):  # that of a subclass
+            table.update(self._pickler.dispatch_table)
         self._state = modules, known, table
         return table

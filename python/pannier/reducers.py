@@ -52,15 +52,16 @@ def _array_reducer(pool: _pool.Pool | None) -> Reducer:
 def _reduce_other_array(array: NDArray[Any], pool: _pool.Pool | None) -> Any:
     """Times (datetime64, timedelta64) as the integers that they are, which no buffer's format can
     say; strided arrays as their one copy, in C order as NumPy's own, in a block of `pool`."""
-    if array.nbytes < ARRAY_THRESHOLD or array.dtype.kind not in _PLAIN_KINDS:
+    dtype = array.dtype
+    if array.nbytes < ARRAY_THRESHOLD or dtype.kind not in _PLAIN_KINDS or dtype.hasobject:
         return array.__reduce_ex__(5)
     if not array.flags.forc and not (_KEEPS_AXES and _dense(array)):
         array = _copied(array, pool)
-    if array.dtype.kind not in "mM":
+    if dtype.kind not in "mM":
         return array.__reduce_ex__(5)
     reduced: Any = array.view(np.int64).__reduce_ex__(5)
     function, (buffer, _, *how) = reduced
-    return function, (buffer, array.dtype, *how)
+    return function, (buffer, dtype, *how)
 
 
 def _by_stride(strides: tuple[int, ...]) -> list[int]:

@@ -226,6 +226,7 @@ def test_arrays_that_numpy_alone_pickles():
         np.arange(2 * few)[::2],
         np.arange(few).astype("M8[s]"),
         np.array(["x", None, 3] * 9000, object)[::2],
+        np.array([(1, "x")] * 9000, [("number", int), ("object", object)])[::2],
     ):
         assert dumps(obj)[0] == stock(obj)[0] and sizes(dumps(obj)[1]) == sizes(stock(obj)[1])
     masked = np.ma.masked_array(np.arange(40_000), np.arange(40_000) % 2)[::2]
@@ -338,6 +339,17 @@ def test_copyreg_counts(monkeypatch):
     del copyreg.dispatch_table[Registered], copyreg.dispatch_table[np.ndarray]
     assert type(again(Registered())) is Registered and type(again(BASE[::2])) is np.ndarray
     assert again(1 + 2j) == 1 + 2j
+
+
+def test_with_another_pickler():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    dumps = Pickling(None, cloudpickle.Pickler)
+    long = bytes(LONG)
+    stream, buffers = dumps({"function": lambda: 7, "bytes": long, "strided": BASE[::2]})
+    assert sizes(buffers) == [LONG, BASE.nbytes // 2]
+    got = pickle.loads(stream, buffers=buffers)
+    assert got["function"]() == 7 and got["bytes"] == long
+    np.testing.assert_array_equal(got["strided"], BASE[::2])
 
 
 def test_reducers_are_there_when_their_package_is_imported():

@@ -46,14 +46,15 @@ Channel::Channel(std::shared_ptr<ChannelOwner> hub, const TransportOptions& opti
                  RoutingId routing, uint64_t number, std::string endpoint)
     : hub_(std::move(hub)), options_(options), routing_(routing), number_(number) {
   info_.endpoint = std::move(endpoint);
-  info_.carrier = "zmq";
+  info_.carrier = "zmq";  // until it is open
 }
 
 Channel::~Channel() { Close(); }
 
 // ---- Handshake ----------------------------------------------------------------------
 
-void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
+void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
+                   std::unique_ptr<LaneCarrier> lane) {
   info_.version = agreement.version;
   info_.no_link_reason = agreement.no_link_reason;
   info_.peer = absl::StrCat(agreement.peer, " at ", info_.endpoint);
@@ -70,6 +71,15 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
     link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
   }
   state_ = State::kOpen;
+  if (lane == nullptr) return;
+  lane_ = std::move(lane);
+  info_.carrier = "lane";
+  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
+  if (lane_number_ != 0) return;
+  const Status failed = SystemError(ENOMEM, "lane: its doorbell cannot be watched");
+  SendControl(wire::FrameType::kBye,
+              wire::Serialize(wire::Reason{KindOf(failed), std::string(failed.message())}));
+  End(failed);
 }
 
 void Channel::SendControl(wire::FrameType type, const std::string& body) {
@@ -78,6 +88,11 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   header.type = static_cast<uint8_t>(type);
   header.connection = number_;
   header.stream_size = body.size();
+  if (lane_ != nullptr) {
+    // There is room for these, unless the peer broke the rules; then its own end tells it more.
+    if (lane_->WriteControl(header, AsBytes(body))) lane_->Publish();
+    return;
+  }
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame frame(pieces, {});
   if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) OnDisconnect();
@@ -111,15 +126,14 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     PANNIER_RETURN_IF_ERROR(CheckUsable());
     const std::shared_ptr<Link> link = usable_link();
     lock.unlock();
-    const Status sent = SendOver(link, message, deadline);
+    const Status sent =
+        lane_ != nullptr ? SendOnLane(link, message, deadline) : SendOver(link, message, deadline);
     lock.lock();
     if (sent.ok() || link == usable_link()) return sent;
   }
 }
 
-Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
-                         Deadline deadline) {
-  Outbound outbound(message, link);
+Status Channel::Place(Outbound& outbound, Deadline deadline) {
   const auto go_on = [&] {
     if (options_.interrupted && options_.interrupted()) {
       return MakeError(ErrorKind::kInterrupted, "interrupted while waiting for memory");
@@ -127,18 +141,20 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     const Hub::Lock relock(hub_->mutex());
     return CheckUsable();
   };
-  PANNIER_RETURN_IF_ERROR(Annotated(
-      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on), "send"));
+  const Status placed =
+      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on);
+  if (!placed.ok()) return Annotated(placed, "send");
   const uint64_t size = outbound.frame_size();
-  if (size > peer_limits_.max_message_bytes) {
-    return MakeError(ErrorKind::kLimit,
-                     absl::StrCat("send to ", info_.peer, ": ", size,
-                                  " bytes outside of leases, and the peer takes at most ",
-                                  peer_limits_.max_message_bytes));
-  }
-  OutFrame frame = outbound.Compose(info_.version, number_);
+  if (size <= peer_limits_.max_message_bytes) return absl::OkStatus();
+  return MakeError(ErrorKind::kLimit,
+                   absl::StrCat("send to ", info_.peer, ": ", size,
+                                " bytes outside of leases, and the peer takes at most ",
+                                peer_limits_.max_message_bytes));
+}
 
-  Hub::Lock lock(hub_->mutex());
+Status Channel::AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared_ptr<Link>& link,
+                          Deadline deadline) {
+  const uint64_t size = outbound.frame_size();
   do {
     const Status waited = hub_->Wait(lock, deadline, [&] {
       return state_ != State::kOpen || link != usable_link() || WindowHasRoom(size);
@@ -148,6 +164,22 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
     PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
   } while (!WindowHasRoom(size));  // another thread took it while this one waited to announce
+  return absl::OkStatus();
+}
+
+void Channel::CountOut(uint64_t bytes) {
+  ++sent_.messages;
+  sent_.bytes += bytes;
+}
+
+Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                         Deadline deadline) {
+  Outbound outbound(message, link, /*parts=*/true);
+  PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
+  OutFrame frame = outbound.Compose(info_.version, number_);
+
+  Hub::Lock lock(hub_->mutex());
+  PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
   std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
               sizeof(sent_sequence_));
   if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
@@ -155,8 +187,7 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
   }
   ++sent_sequence_;
-  ++sent_.messages;
-  sent_.bytes += size;
+  CountOut(outbound.frame_size());
   outbound.Sent(&stats_);
   return absl::OkStatus();
 }
@@ -279,6 +310,13 @@ void Channel::SignalFd() {
 // ---- Frames and events --------------------------------------------------------------
 
 void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
+  if (lane_ != nullptr && frame.ok() && !frame->header.Is(wire::FrameType::kBye)) {
+    frame = MakeError(ErrorKind::kCorruptMessage, "a frame beside the lane");
+  }
+  HandleFrame(std::move(raw), std::move(frame));
+}
+
+void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (Over()) {
     // Leases in a frame that nobody will receive go home if they still can.
     if (frame.ok()) Inbound{link_, *std::move(frame), std::move(raw), 0}.HandBack();
@@ -288,7 +326,7 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   switch (static_cast<wire::FrameType>(frame->header.type)) {
     case wire::FrameType::kMessage:
-      return OnMessage(std::move(raw), *std::move(frame));
+      return OnMessage(std::move(raw), *std::move(frame), std::nullopt);
     case wire::FrameType::kCredit: {
       const auto credit = wire::ParseCredit(frame->stream);
       if (!credit.ok()) return End(credit.status());
@@ -317,7 +355,7 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   }
 }
 
-void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
+void Channel::OnMessage(RawFrame raw, wire::Frame frame, std::optional<LeaseDescriptor> block) {
   if (state_ == State::kGreeting) {
     return End(
         MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
@@ -328,7 +366,7 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
                                       received_sequence_, " was due")));
   }
   ++received_sequence_;
-  uint64_t size = raw.head.size();
+  uint64_t size = raw.head.size() + (block ? block->length : 0);
   for (const Buffer& part : raw.parts) size += part.size();
   received_bytes_ += size;
   // What the peer may send before it hears of more room is what it was told of last.
@@ -344,7 +382,7 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
                          absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
                                       options_.max_message_bytes, " were to come")));
   }
-  inbox_.push_back({nullptr, std::move(frame), std::move(raw), size});
+  inbox_.push_back({nullptr, std::move(frame), std::move(raw), size, block});
   SignalFd();
   hub_->OnReady(*this);
 }

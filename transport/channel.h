@@ -15,12 +15,15 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "pannier/transport/connection.h"
 #include "pannier/transport/handshake.h"
 #include "pannier/transport/hub.h"
 #include "pannier/transport/inbound.h"
+#include "pannier/transport/lane_carrier.h"
 #include "pannier/transport/link.h"
 #include "pannier/transport/outbound.h"
 #include "pannier/transport/wire.h"
@@ -65,11 +68,13 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
     std::string peer;  // its own claim; replaced by what the kernel attests over a link
     std::string no_link_reason;
   };
-  void Open(const Agreement& agreement, std::unique_ptr<Link> link);
+  // `lane` needs a link; null: ZeroMQ carries.
+  void Open(const Agreement& agreement, std::unique_ptr<Link> link,
+            std::unique_ptr<LaneCarrier> lane);
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
 
-  // Hub's lock: frames and events.
+  // Hub's lock: frames of the socket, and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
   void OnDisconnect();  // the way below the socket is gone
   void Probe();         // asks ZeroMQ whether that is so, unless the link would tell
@@ -98,7 +103,14 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status CheckUsable() const;
   bool WindowHasRoom(uint64_t bytes) const;
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
-  void OnMessage(RawFrame raw, wire::Frame frame);
+  // Waits for room in the window, and tells the peer of segments.
+  Status AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared_ptr<Link>& link,
+                   Deadline deadline);
+  // Finds a place for every buffer. No lock.
+  Status Place(Outbound& outbound, Deadline deadline);
+  void CountOut(uint64_t bytes);
+  void HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame);
+  void OnMessage(RawFrame raw, wire::Frame frame, std::optional<LeaseDescriptor> block);
   void OnLinkEvent();
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
@@ -110,6 +122,17 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   const std::shared_ptr<Link>& usable_link() const { return link_broken_ ? kNoLink : link_; }
   Status SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                   Deadline deadline);
+  // channel_lane.cc
+  Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                    Deadline deadline);
+  Status SendInPieces(Outbound& outbound, wire::FrameHeader header,
+                      std::span<const ByteSpan> pieces, const std::shared_ptr<Link>& link,
+                      Deadline deadline);
+  Status WritePieces(Hub::Lock& lock, std::span<const ByteSpan> pieces, Deadline deadline);
+  void OnLane();
+  void TakeAllFromLane();
+  bool TakeFromLane();
+  void OnLaneLinkEnded();
   // From now on the channel is ending, if nothing comes for so long.
   void GoQuiet(absl::Duration quiet);
   void SignalFd();
@@ -124,6 +147,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   // Set while greeting, constant after; what the program sees never changes.
   ConnectionInfo info_;
   wire::Limits peer_limits_;
+  std::unique_ptr<LaneCarrier> lane_;  // null: ZeroMQ carries
 
   // Guarded by the hub's mutex.
   State state_ = State::kGreeting;
@@ -134,6 +158,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool link_broken_ = false;    // it ended, and the peer lives
   bool way_gone_ = false;       // and no bye came
   uint64_t process_watch_ = 0;  // of the peer's process, while the link is broken
+  uint64_t lane_number_ = 0;    // in the hub; 0 once it is not read any more
+  bool in_pieces_ = false;      // a message is being sent so
   std::deque<Inbound> inbox_;
   Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
   absl::Duration quiet_time_ = absl::InfiniteDuration();

@@ -33,6 +33,7 @@ void Channel::OnLinkEvent() {
   if (*alive) return;
   link_ended_ = true;
   Unwatch();
+  if (lane_ != nullptr) return OnLaneLinkEnded();
   if (!link_->PeerIsOver()) return OnLinkBroken();
   link_->PeerIsGone();
   GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
@@ -65,13 +66,14 @@ void Channel::ForgetLostPeer() {
 }
 
 void Channel::OnDisconnect() {
+  if (lane_ != nullptr) return;  // nothing travels there, and the link tells of the end
   way_gone_ = way_gone_ || !Over();
   GoQuiet(kQuietWithoutWay);
 }
 
 void Channel::Probe() {
   const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
-  if (!Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
+  if (lane_ == nullptr && !Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
 }
 
 void Channel::GoQuiet(absl::Duration quiet) {
@@ -113,6 +115,7 @@ void Channel::End(Status status) {
   status_ = std::move(status);
   quiet_ = Deadline::Never();
   Unwatch();
+  hub_->RemoveLane(std::exchange(lane_number_, 0));
   SignalFd();
   hub_->OnReady(*this);
   hub_->StateChanged();
@@ -137,6 +140,7 @@ void Channel::Close() {
     state_ = State::kClosed;
     ForgetLostPeer();
     Unwatch();
+    hub_->RemoveLane(std::exchange(lane_number_, 0));
     link.swap(link_);
     inbox.swap(inbox_);
     fd_epoll_ = UniqueFd();

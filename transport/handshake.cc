@@ -35,6 +35,9 @@ Limits ReadLimits(ByteReader& reader) {
   return limits;
 }
 
+// A flag that peers of before it do not send.
+bool ReadLater(ByteReader& reader) { return reader.remaining() > 0 && reader.Read<uint8_t>() != 0; }
+
 template <typename T>
 StatusOr<T> Checked(const ByteReader& reader, bool valid, T value, std::string_view what) {
   if (reader.ok() && valid) return value;
@@ -55,6 +58,7 @@ std::string Serialize(const Hello& hello) {
   writer.Write<uint8_t>(hello.wants_link);
   WriteLimits(writer, hello.limits);
   WriteText(writer, hello.name);
+  writer.Write<uint8_t>(hello.takes_lane);
   return body;
 }
 
@@ -66,6 +70,7 @@ std::string Serialize(const Welcome& welcome) {
   writer.Write(welcome.token);
   writer.Write<uint8_t>(static_cast<uint8_t>(welcome.link_name.size()));
   writer.WriteSpan(AsBytes(welcome.link_name));
+  writer.Write<uint8_t>(welcome.lane);
   return body;
 }
 
@@ -101,6 +106,7 @@ StatusOr<Hello> ParseHello(ByteSpan body) {
   hello.wants_link = reader.Read<uint8_t>() != 0;
   hello.limits = ReadLimits(reader);
   hello.name = ReadText(reader);
+  hello.takes_lane = ReadLater(reader);
   return Checked(reader, Usable(hello.limits), std::move(hello), "hello");
 }
 
@@ -112,6 +118,7 @@ StatusOr<Welcome> ParseWelcome(ByteSpan body) {
   welcome.token = reader.Read<Token>();
   const uint8_t size = reader.Read<uint8_t>();
   welcome.link_name = AsText(reader.ReadSpan(size));
+  welcome.lane = ReadLater(reader);
   const bool valid = Usable(welcome.limits) && welcome.version >= kLeastVersion &&
                      welcome.version <= kGreatestVersion;
   return Checked(reader, valid, std::move(welcome), "welcome");

@@ -20,6 +20,8 @@ namespace {
 constexpr int kSliceMillis = 100;
 // Frames received before the watches get their turn.
 constexpr int kFramesPerTurn = 256;
+// Of the waits that find what they want on a lane, one in so many serves all else too.
+constexpr uint64_t kFullTurnEach = 64;
 
 enum FixedWatch : uint64_t { kZmq, kMonitor, kWake, kTimer, kFirstFree };
 
@@ -33,10 +35,11 @@ Status AddToEpoll(int epoll, int fd, uint64_t number) {
 
 }  // namespace
 
-Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted)
+Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted, absl::Duration spin)
     : interrupted_(std::move(interrupted)),
       epoch_(ProcessEpoch()),
       socket_(std::move(socket)),
+      spin_time_(absl::ToChronoNanoseconds(spin), ProcessorsToRunOn()),
       next_watch_(kFirstFree) {}
 
 Hub::~Hub() {
@@ -67,6 +70,7 @@ Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) 
 
 Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
   bool served = false;
+  bool may_spin = true;
   Deadline ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
   for (;;) {
     if (done()) return absl::OkStatus();
@@ -76,10 +80,7 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
       SleepAsFollower(lock, deadline, done);
     } else {
       on_duty_ = true;
-      ReceiveFrames();
-      const Deadline timer = OnTimer();
-      NotifyWaiters();
-      ask = !done() && Sleep(lock, Earlier(deadline, timer));
+      ask = TakeTurn(lock, deadline, done, &may_spin);
       on_duty_ = false;
       NotifyWaiters();
     }
@@ -94,6 +95,41 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
   }
 }
 
+bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin) {
+  const auto start = SpinTime::Clock::now();
+  bool in_vain = false;
+  bool found = false;
+  if (!lanes_.empty()) {
+    lanes_.WakeFew();
+    lanes_.Serve();
+    if (!done() && std::exchange(*may_spin, false)) {
+      in_vain = !SpinOnLanes(lock, deadline);
+      if (!in_vain) {
+        spin_time_.Paid();
+        lanes_.Serve();
+      }
+    }
+    found = done();
+    if (found && ++lane_turns_ % kFullTurnEach != 0) return false;
+  }
+  ReceiveFrames();
+  const Deadline timer = OnTimer();
+  NotifyWaiters();
+  if (!found && done()) return false;
+  const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer));
+  if (in_vain) spin_time_.InVain(SpinTime::Clock::now() - start);
+  return ask;
+}
+
+bool Hub::SpinOnLanes(Lock& lock, Deadline deadline) {
+  SpinTime::Duration time = spin_time_.Next();
+  if (!deadline.never()) time = std::min(time, absl::ToChronoNanoseconds(deadline.Remaining()));
+  if (time.count() == 0) return false;
+  // Relaxed, here and where it is set: the lock is taken before anything is looked at.
+  nudged_.store(false, std::memory_order_relaxed);
+  return lanes_.Spin(lock, time, nudged_);
+}
+
 bool Hub::Interrupted(Lock& lock) {
   lock.unlock();
   const bool interrupted = interrupted_();
@@ -104,6 +140,8 @@ bool Hub::Interrupted(Lock& lock) {
 bool Hub::ServeOnce(Lock& lock) {
   if (on_duty_ || IsShutdown()) return false;
   on_duty_ = true;
+  lanes_.WakeFew();
+  const bool on_lanes = lanes_.Serve();
   ReceiveFrames();
   OnTimer();
   Sleep(lock, Deadline::Now());
@@ -112,14 +150,14 @@ bool Hub::ServeOnce(Lock& lock) {
   // A thread that came to wait meanwhile found the duty taken.
   if (!waiters_.empty()) waiters_.front()->wake.notify_one();
   Rest();
-  return socket_ != nullptr && socket_->Readable();
+  return on_lanes || (socket_ != nullptr && socket_used_ && socket_->Readable());
 }
 
 void Hub::Rest() {
   if (!timer_.valid() || on_duty_ || socket_ == nullptr) return;
   ArmTimer(OnTimer());
   // ZeroMQ raises no event for what it told of before.
-  if (socket_->Readable()) Wake();
+  if ((socket_used_ && socket_->Readable()) || !lanes_.Arm()) Wake();
 }
 
 void Hub::ArmTimer(Deadline when) {
@@ -147,10 +185,13 @@ StatusOr<int> Hub::Expose() {
 }
 
 void Hub::ReceiveFrames() {
-  if (socket_ == nullptr) return;
+  if (socket_ == nullptr || !socket_used_) return;
   if (socket_->TakeDisconnect()) OnDisconnect();
   RawFrame frame;
-  for (int i = 0; i < kFramesPerTurn && socket_ != nullptr && socket_->Receive(&frame); ++i) {
+  for (int i = 0; i < kFramesPerTurn && socket_ != nullptr; ++i) {
+    socket_used_ = false;  // unless a frame's handling, or another thread, uses it
+    if (!socket_->Receive(&frame)) return;
+    socket_used_ = true;
     OnFrame(std::move(frame));
     frame = RawFrame();
   }
@@ -158,7 +199,8 @@ void Hub::ReceiveFrames() {
 
 bool Hub::Sleep(Lock& lock, Deadline until) {
   // Frames beyond one turn's number raise no event any more.
-  if (socket_ != nullptr && socket_->Readable()) until = Deadline::Now();
+  if (socket_ != nullptr && socket_used_ && socket_->Readable()) until = Deadline::Now();
+  if (!lanes_.Arm()) until = Deadline::Now();
   std::array<epoll_event, 16> events;
   sleeping_ = true;
   lock.unlock();
@@ -175,11 +217,14 @@ bool Hub::Sleep(Lock& lock, Deadline until) {
       (void)!read(wake_.get(), &ignored, sizeof(ignored));
     } else if (number == kTimer) {
       ArmTimer(Deadline::Never());
+    } else if (number == kZmq || number == kMonitor) {
+      socket_used_ = true;
     } else if (const auto watch = watches_.find(number); watch != watches_.end()) {
       const std::function<void()> on_event = watch->second.second;  // it may unwatch itself
       on_event();
     }
   }
+  lanes_.Serve();
   ReceiveFrames();
   return signal;
 }
@@ -206,6 +251,7 @@ void Hub::NotifyWaiters() {
 ZmqSocket::Sent Hub::Send(const RoutingId& to, OutFrame& frame) {
   if (socket_ == nullptr) return ZmqSocket::Sent::kUnreachable;
   const ZmqSocket::Sent sent = socket_->Send(to, frame);
+  socket_used_ = true;
   // Sending may have swallowed the event that the sleeper, or who polls, waits for.
   const bool wanted = sleeping_ || (timer_.valid() && !on_duty_);
   if (wanted && socket_->Readable()) Wake();
@@ -226,12 +272,34 @@ void Hub::Unwatch(uint64_t number) {
   watches_.erase(watch);
 }
 
+uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
+  const int doorbell = inbox->doorbell().fd();
+  const uint64_t number = lanes_.Add(std::move(inbox), std::move(on_records));
+  const uint64_t watch = Watch(doorbell, [this, number] { lanes_.Wake(number); });
+  if (watch == 0) {
+    lanes_.Remove(number);
+    return 0;
+  }
+  lane_watches_.emplace(number, watch);
+  return number;
+}
+
+void Hub::RemoveLane(uint64_t number) {
+  const auto watch = lane_watches_.find(number);
+  if (watch == lane_watches_.end()) return;
+  Unwatch(watch->second);
+  lane_watches_.erase(watch);
+  lanes_.Remove(number);
+}
+
 void Hub::StateChanged() {
   NotifyWaiters();
-  if (sleeping_) Wake();
+  if (sleeping_) return Wake();
+  nudged_.store(true, std::memory_order_relaxed);
 }
 
 void Hub::Wake() {
+  nudged_.store(true, std::memory_order_relaxed);
   const uint64_t one = 1;
   (void)!write(wake_.get(), &one, sizeof(one));
 }

@@ -20,6 +20,7 @@
 
 #include "pannier/base/status.h"
 #include "pannier/shm/import.h"
+#include "pannier/shm/lane.h"
 #include "pannier/shm/pool.h"
 #include "pannier/transport/handshake.h"
 #include "pannier/transport/link_socket.h"
@@ -32,12 +33,15 @@ class Link {
 
   // The packets before the link stands. The connecting side sends its token with the ring
   // of its row, the listening side answers with its own ring.
-  static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd);
-  static Status SendAccepted(LinkSocket& socket, int ring_fd);
+  // With a lane, the inbox that this side reads goes too.
+  static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd,
+                          LaneInbox* inbox = nullptr);
+  static Status SendAccepted(LinkSocket& socket, int ring_fd, LaneInbox* inbox = nullptr);
   struct Greeting {
     bool arrived = false;
     wire::Token token = {};  // of a token packet
     UniqueFd ring;
+    UniqueFd lane, doorbell;  // of the peer's inbox; invalid if none came
   };
   // `accepted` says which of the two packets is expected. Errors: CorruptMessage,
   // ConnectionLost (the peer closed the socket), kSystem.

@@ -49,7 +49,7 @@ StatusOr<std::shared_ptr<ListeningHub>> ListeningHub::Open(const Endpoint& endpo
 }
 
 ListeningHub::ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options)
-    : ChannelOwner(std::move(socket), options.interrupted),
+    : ChannelOwner(std::move(socket), options.interrupted, options.spin),
       options_(options),
       door_(*this, options.handshake_timeout, [this](std::shared_ptr<LinkSocket> arrived) {
         // A peer whose link cannot be established sees its socket closed and goes on without.
@@ -121,6 +121,14 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   if (!hello.ok()) return Refuse(raw.from, number, hello.status());
   const StatusOr<uint16_t> version = wire::AgreeOnVersion(*hello);
   if (!version.ok()) return Refuse(raw.from, number, version.status());
+  const bool lane =
+      options_.link && options_.carrier != Carrier::kZmq && hello->wants_link && hello->takes_lane;
+  if (options_.carrier == Carrier::kLane && !lane) {
+    return Refuse(raw.from, number,
+                  MakeError(ErrorKind::kRefused,
+                            "the listener carries by lane alone, and the connecting side asked for "
+                            "none"));
+  }
   if (greetings_.size() >= kMaxGreetings || accepted_.size() >= kMaxAccepted) {
     return Refuse(raw.from, number,
                   MakeError(ErrorKind::kLimit,
@@ -138,6 +146,7 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   welcome.limits = Channel::LimitsOf(options_);
   welcome.token = greeting.token;
   if (hello->wants_link) welcome.link_name = door_.name();
+  welcome.lane = greeting.with_lane = lane && !welcome.link_name.empty();
   greeting.hello = *hello;
   greeting.welcome = wire::Serialize(welcome);
   greeting.expires = Deadline::After(options_.handshake_timeout);
@@ -156,7 +165,15 @@ void ListeningHub::OnReadyFrame(std::map<RoutingId, Greeting>::iterator found,
     return Refuse(routing, greeting.number,
                   MakeError(ErrorKind::kCorruptMessage, "ready with a link that does not stand"));
   }
-  if (!ready->has_link) greeting.link.reset();
+  if (!ready->has_link) {
+    greeting.link.reset();
+    greeting.lane.reset();
+  }
+  if (options_.carrier == Carrier::kLane && greeting.lane == nullptr) {
+    // The other side holds the connection for open.
+    const wire::Reason reason{ErrorKind::kRefused, "the listener carries by lane alone"};
+    return SendTo(routing, greeting.number, wire::FrameType::kBye, wire::Serialize(reason));
+  }
   Channel::Agreement agreement;
   agreement.version = frame.header.version;
   agreement.peer_limits = greeting.hello.limits;
@@ -165,7 +182,7 @@ void ListeningHub::OnReadyFrame(std::map<RoutingId, Greeting>::iterator found,
   auto channel =
       std::make_shared<Channel>(std::static_pointer_cast<ChannelOwner>(shared_from_this()),
                                 options_, routing, greeting.number, endpoint_);
-  channel->Open(agreement, std::move(greeting.link));
+  channel->Open(agreement, std::move(greeting.link), std::move(greeting.lane));
   channels_.emplace(routing, channel.get());
   accepted_.push_back(std::move(channel));
 }
@@ -204,7 +221,19 @@ Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   const int ring_fd = row->ring_fd();
   PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<Link> link,
                            Link::Create(name, socket, options_.pool, std::move(row), packet.ring));
-  PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
+  std::unique_ptr<LaneInbox> inbox;
+  std::unique_ptr<LaneCarrier> lane;
+  if (greeting->second.with_lane) {
+    PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LaneOutbox> outbox,
+                             LaneOutbox::Open(std::move(packet.lane), std::move(packet.doorbell)));
+    PANNIER_ASSIGN_OR_RETURN(inbox, LaneInbox::Create());
+    PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd, inbox.get()));
+    inbox->CloseRingFd();
+    lane = std::make_unique<LaneCarrier>(std::move(inbox), std::move(outbox));
+  } else {
+    PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
+  }
+  greeting->second.lane = std::move(lane);
   greeting->second.link = std::move(link);
   return absl::OkStatus();
 }

@@ -59,7 +59,9 @@ class ListeningHub final : public ChannelOwner {
     wire::Token token;
     std::string welcome;
     Deadline expires = Deadline::Never();
-    std::unique_ptr<Link> link;  // once accepted
+    bool with_lane = false;             // as the welcome said
+    std::unique_ptr<Link> link;         // once accepted
+    std::unique_ptr<LaneCarrier> lane;  // likewise
   };
   ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options);
   void OnHello(const RawFrame& raw, const wire::Frame& frame);

@@ -1,0 +1,94 @@
+#include "pannier/transport/lane_set.h"
+
+#include <utility>
+
+#include "pannier/shm/spin_time.h"
+
+namespace pannier {
+namespace {
+
+// Lanes that are looked at whether they were rung or not.
+constexpr size_t kFew = 4;
+// Looks between two at the clock.
+constexpr int kLooksPerTime = 16;
+
+}  // namespace
+
+uint64_t LaneSet::Add(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
+  const uint64_t number = next_++;
+  lanes_.emplace(number, Lane{std::move(inbox), std::move(on_records)});
+  awake_.push_back(number);
+  return number;
+}
+
+void LaneSet::Remove(uint64_t number) {
+  lanes_.erase(number);
+  std::erase(awake_, number);
+}
+
+bool LaneSet::Serve() {
+  bool any = false;
+  // By index, as lanes come and go meanwhile.
+  for (size_t i = 0; i < awake_.size(); ++i) {
+    const uint64_t number = awake_[i];
+    const auto lane = lanes_.find(number);
+    if (lane == lanes_.end() || lane->second.inbox->reader().Empty()) continue;
+    any = true;
+    const std::shared_ptr<LaneInbox> kept = lane->second.inbox;
+    const std::function<void()> on_records = lane->second.on_records;
+    on_records();
+  }
+  return any;
+}
+
+void LaneSet::WakeUp(uint64_t number, Lane& lane) {
+  lane.armed = false;
+  awake_.push_back(number);
+  // The writer took the bell: its ring is to be heard once.
+  if (!lane.inbox->reader().Disarm()) lane.inbox->doorbell().Silence();
+}
+
+void LaneSet::Wake(uint64_t number) {
+  const auto lane = lanes_.find(number);
+  if (lane == lanes_.end()) return;
+  if (lane->second.armed) return WakeUp(number, lane->second);
+  lane->second.inbox->doorbell().Silence();  // rung while it was being disarmed
+}
+
+void LaneSet::WakeFew() {
+  if (lanes_.size() > kFew || awake_.size() == lanes_.size()) return;
+  for (auto& [number, lane] : lanes_) {
+    if (lane.armed) WakeUp(number, lane);
+  }
+}
+
+bool LaneSet::Spin(Lock& lock, std::chrono::nanoseconds time, const std::atomic<bool>& stop) {
+  for (const uint64_t number : awake_) looked_at_.push_back(lanes_.at(number).inbox);
+  if (looked_at_.empty()) return false;
+  lock.unlock();
+  bool found = false;
+  const auto until = std::chrono::steady_clock::now() + time;
+  do {
+    for (int i = 0; i < kLooksPerTime && !found; ++i) {
+      for (const auto& inbox : looked_at_) found = found || !inbox->reader().Empty();
+      if (!found) SpinPause();
+    }
+    // Relaxed: it is only a reason to take the lock and look.
+  } while (!found && !stop.load(std::memory_order_relaxed) &&
+           std::chrono::steady_clock::now() < until);
+  lock.lock();
+  looked_at_.clear();
+  return found;
+}
+
+bool LaneSet::Arm() {
+  while (!awake_.empty()) {
+    Lane& lane = lanes_.at(awake_.back());
+    if (!lane.inbox->reader().Arm()) return false;
+    lane.armed = true;
+    awake_.pop_back();
+  }
+  return true;
+}
+
+}  // namespace pannier

@@ -9,7 +9,7 @@ CONFIGURE := cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
 # A background job has Ctrl-C ignored, and so would the programs under test that wait for it.
 FRESH_SIGNALS := env --default-signal=INT,QUIT
 
-.PHONY: setup demo test bench format clean
+.PHONY: setup demo test bench chaos soak format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/demo.stamp                       # all that the demo needs, nothing run
@@ -34,6 +34,19 @@ bench: build/packages-bench.stamp .venv/bench.stamp
 	.venv/bin/python bench/codec.py --program $(BUILD)/bench/codec_times
 	.venv/bin/python bench/echo.py
 	.venv/bin/python bench/plot.py
+
+# Kills, stops and lies for SECONDS; SEED=n repeats a plan.
+SECONDS := 600
+chaos: build/packages-test.stamp .venv/test.stamp
+	@$(CONFIGURE) -DPANNIER_BUILD_TESTS=ON >/dev/null
+	@cmake --build $(BUILD) --target chaos_worker
+	.venv/bin/python tests/chaos/chaos.py --worker $(BUILD)/tests/chaos/chaos_worker --seconds $(SECONDS) $(SEED:%=--seed %)
+
+# A long run of one pair of processes.
+soak: build/packages-test.stamp
+	@$(CONFIGURE) -DPANNIER_BUILD_TESTS=ON >/dev/null
+	@cmake --build $(BUILD) --target soak
+	$(BUILD)/tests/chaos/soak
 
 format: build/packages-format.stamp
 	git ls-files '*.h' '*.cc' | xargs clang-format-14 -i

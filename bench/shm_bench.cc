@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -26,8 +27,9 @@ T Must(StatusOr<T> value) {
 }
 
 struct Sides {
-  explicit Sides(uint64_t quota)
-      : pool(Must(Pool::Create({quota, 1024, "bench"}))),
+  explicit Sides(uint64_t quota, bool guard = false)
+      : pool(Must(Pool::Create(
+            {.quota = quota, .leases_per_peer = 1024, .name = "bench", .guard = guard}))),
         row(Must(pool->OpenRow("peer", nullptr))),
         import(Must(Import::Create("owner", row->ring_fd()))) {}
 
@@ -67,6 +69,29 @@ void RoundTrip(benchmark::State& state) {
   }
 }
 BENCHMARK(RoundTrip)->ArgName("bytes")->Arg(64)->Arg(64 * kKiB)->Arg(64 * kMiB);
+
+// What it costs to send a block of the pool again, whatever its size: grant, open, hand back,
+// collect. With a guard the owner's pages change their protection twice.
+void LeaseRoundTrip(benchmark::State& state, bool guard) {
+  const auto size = static_cast<size_t>(state.range(0));
+  Sides sides(size + 8 * kMiB, guard);
+  const auto block = sides.pool->Allocate(size);
+  if (!block.ok()) {
+    state.SkipWithError("this machine has no memory for it");
+    return;
+  }
+  Must(sides.import->Open(sides.Grant(*block, true), false));
+  benchmark::DoNotOptimize(sides.row->Drain().ok());
+  for (auto _ : state) {
+    Buffer view = Must(sides.import->Open(
+        Must(sides.row->Grant(block->data(), size, true, Deadline::Now())), false));
+    benchmark::DoNotOptimize(view.data());
+    view = Buffer();
+    benchmark::DoNotOptimize(sides.row->Drain().ok());
+  }
+}
+BENCHMARK_CAPTURE(LeaseRoundTrip, plain, false)->ArgName("bytes")->Arg(kMiB)->Arg(1024 * kMiB);
+BENCHMARK_CAPTURE(LeaseRoundTrip, guarded, true)->ArgName("bytes")->Arg(64 * kKiB)->Arg(64 * kMiB);
 
 void AllocateAndFree(benchmark::State& state) {
   Sides sides(512 * kMiB);
@@ -154,6 +179,44 @@ void WarmMemcpy(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * payload.size()));
 }
 BENCHMARK(WarmMemcpy)->ArgName("bytes")->Arg(kMiB)->Arg(64 * kMiB)->UseRealTime();
+
+// Pool::Copy and memcpy in turn, so that both have the same share of a busy machine. The ratio
+// is of the medians: more than 1 means that the copy into the pool is the faster one.
+void CopyAgainstMemcpy(benchmark::State& state) {
+  const auto payload = Payload(static_cast<size_t>(state.range(0)));
+  std::vector<std::byte> target(payload.size());
+  Sides sides(512 * kMiB);
+  const auto timed = [](auto copy) {
+    const auto start = std::chrono::steady_clock::now();
+    copy();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  std::vector<double> memcpy_times, pool_times;
+  for (auto _ : state) {
+    memcpy_times.push_back(timed([&] {
+      std::memcpy(target.data(), payload.data(), payload.size());
+      benchmark::ClobberMemory();
+    }));
+    pool_times.push_back(
+        timed([&] { benchmark::DoNotOptimize(Must(sides.pool->Copy(payload)).data()); }));
+  }
+  const auto median = [](std::vector<double>& times) {
+    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+    return times[times.size() / 2];
+  };
+  const double by_memcpy = median(memcpy_times);
+  const double by_pool = median(pool_times);
+  const double gigabytes = static_cast<double>(payload.size()) * 1e-9;
+  state.counters["memcpy_GBps"] = gigabytes / by_memcpy;
+  state.counters["pool_GBps"] = gigabytes / by_pool;
+  state.counters["ratio"] = by_memcpy / by_pool;
+}
+BENCHMARK(CopyAgainstMemcpy)
+    ->ArgName("bytes")
+    ->Arg(kMiB)
+    ->Arg(16 * kMiB)
+    ->Arg(64 * kMiB)
+    ->UseRealTime();
 
 // The first copy of a process: its segment is made for it.
 void CopyIntoFreshSegment(benchmark::State& state) {

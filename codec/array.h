@@ -27,6 +27,7 @@
 #include "pannier/base/buffer.h"
 #include "pannier/base/status.h"
 #include "pannier/codec/array_dtype.h"
+#include "pannier/codec/array_record.h"
 
 namespace pannier::codec {
 
@@ -227,9 +228,9 @@ class Array {
   using Element = T;
 
   Array() = default;  // one dimension of no elements
-  // Contents unspecified; but zero for bool, which has only two values, and long double, whose
-  // padding would show old memory to the receivers. Throws std::bad_alloc, also for a size that
-  // overflows.
+  // Contents unspecified; but zero for bool, which has only two values, and for long double and
+  // structs, whose padding would show old memory to the receivers. Throws std::bad_alloc, also for
+  // a size that overflows.
   static Array OfShape(const Shape& shape, Order order = Order::kC) {
     Array array(AnyArray::New(DTypeFor<T>(), shape, order));
     if constexpr (kZeroed)
@@ -238,7 +239,7 @@ class Array {
   }
   static Array Zeros(const Shape& shape, Order order = Order::kC) {
     Array array = OfShape(shape, order);
-    array.Fill(T{});
+    if constexpr (!kZeroed) array.Fill(T{});
     return array;
   }
   // Of the shape and order of another array, of whatever type; contents as of OfShape.
@@ -310,7 +311,8 @@ class Array {
 
  private:
   static constexpr bool kZeroed = std::is_same_v<T, bool> || std::is_same_v<T, long double> ||
-                                  std::is_same_v<T, std::complex<long double>>;
+                                  std::is_same_v<T, std::complex<long double>> ||
+                                  internal::IsRecord<T>;
 
   explicit Array(AnyArray array) : view_(std::move(array)) {}
 

@@ -2,10 +2,37 @@
 
 #include <bit>
 #include <cmath>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "pannier/base/status.h"
+#include "pannier/codec/array_record.h"
 
 namespace pannier::codec {
+namespace {
+
+// In the order of TimeUnit.
+constexpr std::string_view kUnits[] = {"",   "W",  "D",  "h",  "m",  "s",
+                                       "ms", "us", "ns", "ps", "fs", "as"};
+
+// "8[ns]", what stands behind M or m.
+std::optional<DType> TimeFromCode(std::string_view code, DType dtype) {
+  if (!code.starts_with("8[") || !code.ends_with("]")) return std::nullopt;
+  dtype.unit = TimeUnitOf(code.substr(2, code.size() - 3));
+  dtype.itemsize = 8;
+  return dtype.unit == TimeUnit::kNone ? std::nullopt : std::optional(dtype);
+}
+
+}  // namespace
+
+std::string_view TimeUnitName(TimeUnit unit) { return kUnits[static_cast<size_t>(unit)]; }
+
+TimeUnit TimeUnitOf(std::string_view name) {
+  for (size_t i = 1; i < std::size(kUnits); ++i) {
+    if (kUnits[i] == name) return static_cast<TimeUnit>(i);
+  }
+  return TimeUnit::kNone;
+}
 
 Float16 Float16::FromFloat(float value) {
   const uint32_t in = std::bit_cast<uint32_t>(value);
@@ -45,6 +72,10 @@ std::optional<DType> DType::FromCode(std::string_view code) {
     dtype.big_endian = code[0] == '>';
     code.remove_prefix(1);
   }
+  if (code.starts_with('M') || code.starts_with('m')) {
+    dtype.kind = static_cast<DTypeKind>(code[0]);
+    return TimeFromCode(code.substr(1), dtype);
+  }
   if (code.size() < 2 || code.size() > 3 || code[1] == '0') return std::nullopt;
   unsigned size = 0;
   for (const char digit : code.substr(1)) {
@@ -73,18 +104,21 @@ std::optional<DType> DType::FromCode(std::string_view code) {
   }
   if (!known) return std::nullopt;
   dtype.kind = static_cast<DTypeKind>(code[0]);
-  dtype.itemsize = static_cast<uint8_t>(size);
+  dtype.itemsize = size;
   if (size == 1) dtype.big_endian = false;
   return dtype;
 }
 
 std::string DType::Code() const {
-  const char order = itemsize == 1 ? '|' : big_endian ? '>' : '<';
-  return absl::StrCat(std::string{order, static_cast<char>(kind)}, static_cast<int>(itemsize));
+  const bool has_order = itemsize > 1 && kind != DTypeKind::kStruct;
+  const char order = !has_order ? '|' : big_endian ? '>' : '<';
+  const std::string unit_text =
+      is_time() ? absl::StrCat("[", ToAbsl(TimeUnitName(unit)), "]") : std::string();
+  return absl::StrCat(std::string{order, static_cast<char>(kind)}, itemsize, unit_text);
 }
 
 std::string DType::Name() const {
-  const int bits = 8 * itemsize;
+  const uint32_t bits = 8 * itemsize;
   const char* order = big_endian ? "big-endian " : "";
   switch (kind) {
     case DTypeKind::kBool:
@@ -97,6 +131,12 @@ std::string DType::Name() const {
       return absl::StrCat(order, "float", bits);
     case DTypeKind::kComplex:
       return absl::StrCat(order, "complex", bits);
+    case DTypeKind::kDatetime:
+      return absl::StrCat(order, "datetime64[", ToAbsl(TimeUnitName(unit)), "]");
+    case DTypeKind::kTimedelta:
+      return absl::StrCat(order, "timedelta64[", ToAbsl(TimeUnitName(unit)), "]");
+    case DTypeKind::kStruct:
+      return layout == nullptr ? "structure" : layout->Text();
   }
   return "unknown";
 }

@@ -1,11 +1,14 @@
 #include "pannier/codec/array_spelling.h"
 
 #include <bit>
+#include <cstring>
 #include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/codec/convert_array.h"
+#include "pannier/codec/convert_dtype.h"
+#include "pannier/codec/convert_scalar.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {
@@ -49,10 +52,16 @@ StatusOr<Order> OrderFrom(const Value& value, const Place& place) {
   return place.Error(absl::StrCat("the array's order is ", Describe(value)));
 }
 
-StatusOr<DType> DTypeFrom(const Value& value, const Place& place, std::string_view expected) {
+// What is asked of an array: its description for messages, and its dtype if it is known.
+struct Wanted {
+  std::string_view name;
+  const DType* dtype;
+};
+
+StatusOr<DType> DTypeFrom(const Value& value, const Place& place, const Wanted& wanted) {
   std::string name;
-  if (const auto dtype = DTypeOf(value, &name)) return *dtype;
-  return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of ", name));
+  if (const auto dtype = DTypeOf(value, &name, wanted.dtype)) return *dtype;
+  return place.Error(absl::StrCat("expected ", ToAbsl(wanted.name), ", found an array of ", name));
 }
 
 // A shape in the order of memory, and the axes of the array in it: numpy.ndarray.transpose.
@@ -85,10 +94,10 @@ Status Transpose(const Value& axes, Spelling* spelling, const Place& place) {
 
 // _frombuffer(buffer, dtype, shape, order[, axes])
 StatusOr<Spelling> FromBufferCall(std::span<const Value> args, const Place& place,
-                                  std::string_view expected) {
+                                  const Wanted& wanted) {
   if (args.size() != 4 && args.size() != 5) return place.Error("_frombuffer takes 4 arguments");
   Spelling spelling;
-  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, expected));
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, wanted));
   PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(args[2], place));
   spelling.data = args[0];
   if (args.size() == 5 && IsText(args[3]) && args[3].text() == "K") {
@@ -101,13 +110,13 @@ StatusOr<Spelling> FromBufferCall(std::span<const Value> args, const Place& plac
 
 // ndarray(shape, dtype, buffer[, offset[, strides[, order]]])
 StatusOr<Spelling> ConstructorCall(std::span<const Value> args, const Place& place,
-                                   std::string_view expected) {
+                                   const Wanted& wanted) {
   if (args.size() < 3 || args.size() > 6 || args[2].is_none()) {
     return place.Error("an array without contents");
   }
   Spelling spelling;
   PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(args[0], place));
-  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, expected));
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(args[1], place, wanted));
   spelling.data = args[2];
   spelling.exact = false;
   if (args.size() > 3) {
@@ -127,10 +136,10 @@ StatusOr<Spelling> ConstructorCall(std::span<const Value> args, const Place& pla
 
 // _reconstruct(ndarray, (0,), b'b') with the state ([version,] shape, dtype, fortran, bytes)
 StatusOr<Spelling> ReconstructCall(const Value& call, std::span<const Value> args,
-                                   const Place& place, std::string_view expected) {
-  if (args.empty() || !args[0].is(Kind::kGlobal)) return place.Expected(expected, call);
+                                   const Place& place, const Wanted& wanted) {
+  if (args.empty() || !args[0].is(Kind::kGlobal)) return place.Expected(wanted.name, call);
   if (!args[0].IsGlobal("numpy", "ndarray") && !args[0].IsGlobal("numpy", "memmap")) {
-    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an instance of ",
+    return place.Error(absl::StrCat("expected ", ToAbsl(wanted.name), ", found an instance of ",
                                     DottedName(args[0]), "; numpy.asarray makes a plain array"));
   }
   const Value* state = call.state();
@@ -140,7 +149,7 @@ StatusOr<Spelling> ReconstructCall(const Value& call, std::span<const Value> arg
   const auto items = state->items().last(4);
   Spelling spelling;
   PANNIER_ASSIGN_OR_RETURN(spelling.shape, ShapeFrom(items[0], place));
-  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(items[1], place, expected));
+  PANNIER_ASSIGN_OR_RETURN(spelling.dtype, DTypeFrom(items[1], place, wanted));
   PANNIER_ASSIGN_OR_RETURN(spelling.order, OrderFrom(items[2], place));
   spelling.data = items[3];
   spelling.own_copy = true;
@@ -149,7 +158,7 @@ StatusOr<Spelling> ReconstructCall(const Value& call, std::span<const Value> arg
 
 // array._array_reconstructor(array.array, typecode, machine format, bytes)
 StatusOr<Spelling> ArrayModuleCall(std::span<const Value> args, const Place& place,
-                                   std::string_view expected) {
+                                   const Wanted& wanted) {
   // By machine format code; the last three are kinds of text.
   static constexpr const char* kFormats[] = {"|u1", "|i1", "<u2", ">u2", "<i2", ">i2",
                                              "<u4", ">u4", "<i4", ">i4", "<u8", ">u8",
@@ -159,7 +168,7 @@ StatusOr<Spelling> ArrayModuleCall(std::span<const Value> args, const Place& pla
   }
   const auto format = static_cast<uint64_t>(args[2].int_value());
   if (format >= std::size(kFormats)) {
-    return place.Error(absl::StrCat("expected ", ToAbsl(expected), ", found an array of text"));
+    return place.Error(absl::StrCat("expected ", ToAbsl(wanted.name), ", found an array of text"));
   }
   Spelling spelling;
   spelling.dtype = *DType::FromCode(kFormats[format]);
@@ -171,24 +180,85 @@ StatusOr<Spelling> ArrayModuleCall(std::span<const Value> args, const Place& pla
   return spelling;
 }
 
+// The numbers of `list` as array.array holds them.
+template <class T>
+StatusOr<Buffer> Pack(std::span<const Value> list, const Place& place) {
+  Buffer buffer = AllocateBuffer(list.size() * sizeof(T));
+  for (size_t i = 0; i < list.size(); ++i) {
+    PANNIER_ASSIGN_OR_RETURN(const T number, From<T>(list[i], place.Item(i)));
+    std::memcpy(buffer.mutable_data() + i * sizeof(T), &number, sizeof(T));
+  }
+  return buffer;
+}
+
+// array.array(typecode, list), as protocols below 3 have it.
+StatusOr<Spelling> ArrayConstructorCall(std::span<const Value> args, const Place& place,
+                                        const Wanted& wanted) {
+  if (args.size() != 2 || !IsText(args[0]) || args[0].text().size() != 1 ||
+      !args[1].is(Kind::kList)) {
+    return place.Error("array.array takes a letter and a list here");
+  }
+  const auto list = args[1].items();
+  Spelling spelling;
+  spelling.shape = {list.size()};
+  spelling.own_copy = true;
+  const auto pack = [&]<class T>(T) -> StatusOr<Spelling> {
+    spelling.dtype = DTypeFor<T>();
+    PANNIER_ASSIGN_OR_RETURN(spelling.made, Pack<T>(list, place));
+    return spelling;
+  };
+  switch (args[0].text()[0]) {
+    case 'b':
+      return pack(int8_t{});
+    case 'B':
+      return pack(uint8_t{});
+    case 'h':
+      return pack(short{});
+    case 'H':
+      return pack(static_cast<unsigned short>(0));
+    case 'i':
+      return pack(int{});
+    case 'I':
+      return pack(0u);
+    case 'l':
+      return pack(0L);
+    case 'L':
+      return pack(0UL);
+    case 'q':
+      return pack(0LL);
+    case 'Q':
+      return pack(0ULL);
+    case 'f':
+      return pack(float{});
+    case 'd':
+      return pack(double{});
+    default:
+      return place.Error(
+          absl::StrCat("expected ", ToAbsl(wanted.name), ", found an array of text"));
+  }
+}
+
 }  // namespace
 
-StatusOr<Spelling> SpellingOf(const Value& value, const Place& place, std::string_view expected) {
+StatusOr<Spelling> SpellingOf(const Value& value, const Place& place, std::string_view expected,
+                              const DType* dtype) {
+  const Wanted wanted{expected, dtype};
   const auto args = value.is(Kind::kReduce) ? ArgumentsOf(value) : std::nullopt;
   if (args) {
     const Value callee = value.callee();
     if (IsNumpyCore(callee, "numeric", "_frombuffer")) {
-      return FromBufferCall(*args, place, expected);
+      return FromBufferCall(*args, place, wanted);
     }
-    if (callee.IsGlobal("numpy", "ndarray")) return ConstructorCall(*args, place, expected);
+    if (callee.IsGlobal("numpy", "ndarray")) return ConstructorCall(*args, place, wanted);
     if (IsNumpyCore(callee, "multiarray", "_reconstruct")) {
-      return ReconstructCall(value, *args, place, expected);
+      return ReconstructCall(value, *args, place, wanted);
     }
     if (callee.IsGlobal("array", "_array_reconstructor")) {
-      return ArrayModuleCall(*args, place, expected);
+      return ArrayModuleCall(*args, place, wanted);
     }
+    if (callee.IsGlobal("array", "array")) return ArrayConstructorCall(*args, place, wanted);
   }
-  return place.Expected(expected, value);
+  return place.Expected(wanted.name, value);
 }
 
 }  // namespace pannier::codec

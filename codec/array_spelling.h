@@ -21,6 +21,7 @@ struct Spelling {
   bool exact = true;      // the bytes are those of the elements and no more
   bool own_copy = false;  // NumPy would copy the bytes: writable whatever they came in
   Value data;
+  std::optional<Buffer> made;  // the contents, where `data` is a list of numbers
 };
 
 // Str, or Python 2's.
@@ -28,6 +29,8 @@ inline bool IsText(const Value& value) { return value.is(Kind::kStr) || value.is
 
 // Errors: the place's, for what is no array ("expected `expected`, found ...") and for one that
 // says what no array says. The shape is not yet compared with the bytes.
-StatusOr<Spelling> SpellingOf(const Value& value, const Place& place, std::string_view expected);
+// `wanted`: the dtype that an array of structures must have; null if none is taken.
+StatusOr<Spelling> SpellingOf(const Value& value, const Place& place, std::string_view expected,
+                              const DType* wanted);
 
 }  // namespace pannier::codec

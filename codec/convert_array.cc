@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "pannier/codec/array_spelling.h"
+#include "pannier/codec/convert_dtype.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {
@@ -27,8 +28,13 @@ StatusOr<AnyArray> Lay(const Spelling& spelling, Buffer buffer) {
 
 // `writable`: a copy is, whatever it was made of.
 StatusOr<Found> Find(const Value& value, const Place& place, std::string_view expected,
-                     bool writable = false) {
-  PANNIER_ASSIGN_OR_RETURN(const Spelling spelling, SpellingOf(value, place, expected));
+                     const DType* wanted, bool writable = false) {
+  PANNIER_ASSIGN_OR_RETURN(const Spelling spelling, SpellingOf(value, place, expected, wanted));
+  if (spelling.made) {
+    PANNIER_RETURN_IF_ERROR(place.Charge(spelling.made->size()));
+    PANNIER_ASSIGN_OR_RETURN(AnyArray made, Lay(spelling, *spelling.made));
+    return Found{std::move(made), true, spelling.data};
+  }
   auto bytes = spelling.own_copy ? OldBytesOf(spelling.data, place.document())
                                  : BytesLikeOf(spelling.data, place.document());
   if (!bytes) {
@@ -62,8 +68,34 @@ Status CheckDType(DType found, DType wanted, bool any_order, const Place& place)
                    native == wanted ? "; a pannier::Array takes it, and converts it" : ""));
 }
 
+// Makes the bools of structures 0 or 1, in a copy if one of them is neither.
+StatusOr<AnyArray> CleanRecords(AnyArray array, const Place& place) {
+  const RecordLayout& layout = *array.dtype().layout;
+  if (layout.bools.empty()) return array;
+  bool clean = array.is_dense();
+  for (size_t i = 0; clean && i < array.size(); ++i) {
+    for (const size_t at : layout.bools) {
+      clean = clean && static_cast<uint8_t>(array.data()[i * layout.itemsize + at]) <= 1;
+    }
+  }
+  if (clean) return array;
+  PANNIER_RETURN_IF_ERROR(place.Charge(array.size_bytes()));
+  const bool readonly = array.readonly();
+  array = array.Copy();
+  std::byte* const data = array.buffer().mutable_data();
+  for (size_t i = 0; i < array.size(); ++i) {
+    for (const size_t at : layout.bools) {
+      std::byte& item = data[i * layout.itemsize + at];
+      item = static_cast<std::byte>(item != std::byte{0});
+    }
+  }
+  return readonly ? array.AsReadonly() : array;
+}
+
 // Other processes may say that a bool is 2; C++ may not look at such a bool.
 StatusOr<AnyArray> CleanBools(AnyArray array, const Place& place) {
+  if (array.dtype().kind == DTypeKind::kStruct) return CleanRecords(std::move(array), place);
+  if (array.dtype().kind != DTypeKind::kBool) return array;
   uint8_t all = 0;
   if (array.is_dense()) {
     for (size_t i = 0; i < array.size(); ++i) all |= static_cast<uint8_t>(array.data()[i]);
@@ -86,19 +118,6 @@ Value ShapeValue(std::span<const size_t> shape, size_t factor, Document& documen
   return document.NewTuple(std::span<const Value>(extents.data(), extents.size()));
 }
 
-Value DTypeValue(DType dtype, Document& document) {
-  const std::string code = dtype.Code();
-  const Value value = document.NewReduce(document.NewGlobal("numpy", "dtype"),
-                                         {document.InternStr(std::string_view(code).substr(1)),
-                                          Value::Bool(false), Value::Bool(true)});
-  const Value none = Value::None();
-  document.AddState(
-      value,
-      document.NewTuple({Value::Int(3), document.InternStr(std::string_view(code).substr(0, 1)),
-                         none, none, none, Value::Int(-1), Value::Int(-1), Value::Int(0)}));
-  return value;
-}
-
 Value ReconstructValue(const AnyArray& array, Document& document) {
   const AnyArray plain = array.is_c() || array.is_fortran() ? array : array.CopyToC();
   const Value call =
@@ -108,7 +127,7 @@ Value ReconstructValue(const AnyArray& array, Document& document) {
   document.Hold(plain.buffer());
   const Value data = document.NewBytesView({plain.data(), plain.size_bytes()});
   document.AddState(call, document.NewTuple({Value::Int(1), ShapeValue(plain.shape(), 1, document),
-                                             DTypeValue(plain.dtype(), document),
+                                             DTypeTo(plain.dtype(), document),
                                              Value::Bool(plain.order() == Order::kFortran), data}));
   return call;
 }
@@ -124,49 +143,22 @@ bool IsNumpyCore(const Value& value, std::string_view module, std::string_view n
   return false;
 }
 
-std::optional<DType> DTypeOf(const Value& value, std::string* name) {
-  std::string ignored;
-  std::string& found = name != nullptr ? *name : ignored;
-  found = "a dtype that is " + Describe(value);
-  if (IsText(value)) return DType::FromCode(value.text());
-  if (!value.is(Kind::kReduce) || !value.callee().IsGlobal("numpy", "dtype")) return std::nullopt;
-  const auto args = ArgumentsOf(value);
-  if (!args || args->empty() || !IsText((*args)[0])) return std::nullopt;
-  const std::string_view code = (*args)[0].text();
-  found = absl::StrCat("dtype ", Describe((*args)[0]));
-  if (code.starts_with('O')) found = "Python objects (dtype object)";
-  if (code.starts_with('V')) found = "structures (a dtype with fields)";
-  if (code.starts_with('M')) found = "dates (dtype datetime64)";
-  if (code.starts_with('m')) found = "durations (dtype timedelta64)";
-  auto dtype = DType::FromCode(code);
-  const Value* state = value.state();
-  if (!dtype || state == nullptr) return dtype;
-  // (version, byte order, subdtype, names, ...)
-  if (!state->is(Kind::kTuple) || state->size() < 6 || !IsText(state->items()[1])) {
-    return std::nullopt;
-  }
-  const auto items = state->items();
-  if (!items[2].is_none() || !items[3].is_none()) return std::nullopt;
-  dtype->big_endian = dtype->itemsize > 1 && items[1].text() == ">";
-  return dtype;
-}
-
 bool LooksLikeArray(const Value& value) {
   if (!value.is(Kind::kReduce)) return false;
   const Value callee = value.callee();
   return IsNumpyCore(callee, "numeric", "_frombuffer") ||
          IsNumpyCore(callee, "multiarray", "_reconstruct") || callee.IsGlobal("numpy", "ndarray") ||
-         callee.IsGlobal("array", "_array_reconstructor");
+         callee.IsGlobal("array", "_array_reconstructor") || callee.IsGlobal("array", "array");
 }
 
 StatusOr<AnyArray> ArrayFrom(const Value& value, const Place& place, std::string_view expected) {
-  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, expected));
+  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, expected, nullptr));
   return std::move(found.array);
 }
 
 StatusOr<AnyArray> ArrayFrom(const Value& value, const Place& place, DType dtype,
                              size_t alignment) {
-  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, dtype.Name() + " array"));
+  PANNIER_ASSIGN_OR_RETURN(Found found, Find(value, place, dtype.Name() + " array", &dtype));
   PANNIER_RETURN_IF_ERROR(CheckDType(found.array.dtype(), dtype, /*any_order=*/false, place));
   if (!found.array.aligned(alignment)) {
     PANNIER_RETURN_IF_ERROR(place.Charge(found.array.size_bytes()));
@@ -174,14 +166,13 @@ StatusOr<AnyArray> ArrayFrom(const Value& value, const Place& place, DType dtype
     found.array = found.array.Copy();
     if (readonly) found.array = found.array.AsReadonly();
   }
-  if (dtype.kind == DTypeKind::kBool) return CleanBools(std::move(found.array), place);
-  return std::move(found.array);
+  return CleanBools(std::move(found.array), place);
 }
 
 StatusOr<AnyArray> OwnArrayFrom(const Value& value, const Place& place, DType dtype,
                                 size_t alignment) {
   PANNIER_ASSIGN_OR_RETURN(Found found,
-                           Find(value, place, dtype.Name() + " array", /*writable=*/true));
+                           Find(value, place, dtype.Name() + " array", &dtype, /*writable=*/true));
   AnyArray& array = found.array;
   PANNIER_RETURN_IF_ERROR(CheckDType(array.dtype(), dtype, /*any_order=*/true, place));
   const bool as_it_is = !array.readonly() && array.is_dense() && array.aligned(alignment) &&
@@ -191,8 +182,7 @@ StatusOr<AnyArray> OwnArrayFrom(const Value& value, const Place& place, DType dt
     PANNIER_RETURN_IF_ERROR(place.Charge(array.size_bytes()));
     array = array.Copy();
   }
-  if (dtype.kind == DTypeKind::kBool) return CleanBools(std::move(array), place);
-  return std::move(array);
+  return CleanBools(std::move(array), place);
 }
 
 Value ArrayTo(const AnyArray& array, Builder& builder) {
@@ -201,7 +191,10 @@ Value ArrayTo(const AnyArray& array, Builder& builder) {
   const AnyArray dense = array.is_dense() ? array : array.CopyToC();
   const size_t offset = static_cast<size_t>(dense.data() - dense.buffer().data());
   const Value shape = ShapeValue(dense.shape(), 1, document);
-  const Value code = document.InternStr(dense.dtype().Code());
+  // A structure has no code that says its fields.
+  const Value code = dense.dtype().kind == DTypeKind::kStruct
+                         ? DTypeTo(dense.dtype(), document)
+                         : document.InternStr(dense.dtype().Code());
   const Value data = document.NewBuffer(dense.buffer().Slice(offset, dense.size_bytes()));
   const Value ndarray = document.NewGlobal("numpy", "ndarray");
   if (dense.is_c()) return document.NewReduce(ndarray, {shape, code, data});

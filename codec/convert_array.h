@@ -1,5 +1,6 @@
 // NumPy arrays from Values and back. Read are all spellings of NumPy 1 and 2, Python's
-// array.array too; what is written is said at ArrayTo.
+// array.array too; what is written is said at ArrayTo. Elements may be numbers, times and
+// structs (array_record.h).
 #pragma once
 
 #include <optional>
@@ -13,10 +14,6 @@ namespace pannier::codec {
 
 // True for the Global NAME of numpy.core.MODULE (NumPy 1) or numpy._core.MODULE (NumPy 2).
 bool IsNumpyCore(const Value& value, std::string_view module, std::string_view name);
-
-// From a pickled numpy.dtype or its code; nothing for dtypes that are not ours. If `name` is
-// given it takes what is known of such a dtype: "dtype object", "a structured dtype".
-std::optional<DType> DTypeOf(const Value& value, std::string* name = nullptr);
 
 // True if the value is written as an array is, be it a valid one or not.
 bool LooksLikeArray(const Value& value);

@@ -213,7 +213,7 @@ size_t DirectReader::ReadInts(int64_t* out, size_t room) {
   return count;
 }
 
-bool DirectReader::ReadInt(int64_t* value) {
+bool DirectReader::ReadIntSlow(int64_t* value) {
   const uint8_t opcode = Peek();
   const auto room = static_cast<size_t>(limit_ - next_);
   if (opcode == Byte(Opcode::kBinInt1) && room >= 2) {
@@ -241,21 +241,6 @@ bool DirectReader::ReadInt(int64_t* value) {
   const auto shift = static_cast<int>(64 - 8 * size);
   *value = size == 0 ? 0 : static_cast<int64_t>(bits << shift) >> shift;
   next_ += 2 + size;
-  return true;
-}
-
-bool DirectReader::ReadFloat(double* value) {
-  const uint8_t opcode = Peek();
-  if (opcode == Byte(Opcode::kBinFloat)) {
-    if (limit_ - next_ < 9) return false;
-    *value = LoadFloat8(next_ + 1);
-    next_ += 9;
-    return true;
-  }
-  int64_t integer;
-  // A longer integer may be no double.
-  if (opcode == Byte(Opcode::kLong1) || !ReadInt(&integer)) return false;
-  *value = static_cast<double>(integer);
   return true;
 }
 

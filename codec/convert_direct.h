@@ -12,6 +12,7 @@
 // T* object)`, where *object is T{} before. It charges what From would charge, or more.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -74,8 +75,47 @@ class DirectReader {
   }
 
   // Of 32 bits, and beyond them.
-  bool ReadInt(int64_t* value);
-  bool ReadFloat(double* value);
+  bool ReadInt(int64_t* value) {
+    const uint8_t* at = next_;
+    // With the longest argument in sight no shorter one needs a look.
+    if (limit_ - at >= 5) {
+      if (*at == static_cast<uint8_t>(Opcode::kBinInt)) {
+        int32_t number;
+        std::memcpy(&number, at + 1, sizeof(number));
+        *value = number;
+        next_ = at + 5;
+        return true;
+      }
+      if (*at == static_cast<uint8_t>(Opcode::kBinInt2)) {
+        *value = at[1] | at[2] << 8;
+        next_ = at + 3;
+        return true;
+      }
+      if (*at == static_cast<uint8_t>(Opcode::kBinInt1)) {
+        *value = at[1];
+        next_ = at + 2;
+        return true;
+      }
+    }
+    return ReadIntSlow(value);
+  }
+  bool ReadFloat(double* value) {
+    constexpr size_t kSize = 1 + sizeof(double);
+    const uint8_t opcode = Peek();
+    if (opcode == static_cast<uint8_t>(Opcode::kBinFloat)) {
+      if (static_cast<size_t>(limit_ - next_) < kSize) return false;
+      uint64_t bits;
+      std::memcpy(&bits, next_ + 1, sizeof(bits));
+      *value = std::bit_cast<double>(__builtin_bswap64(bits));
+      next_ += kSize;
+      return true;
+    }
+    int64_t integer;
+    // A longer integer may be no double.
+    if (opcode == static_cast<uint8_t>(Opcode::kLong1) || !ReadInt(&integer)) return false;
+    *value = static_cast<double>(integer);
+    return true;
+  }
   bool ReadBool(bool* value);
   // Borrowed from the stream; UTF-8.
   bool ReadText(std::string_view* text);
@@ -177,6 +217,7 @@ class DirectReader {
   static constexpr uint8_t kNothing = 0xff;  // no opcode
 
   uint8_t PeekSlow();
+  bool ReadIntSlow(int64_t* value);
   bool MemoizeAt(const uint8_t* at) {
     const uint32_t index = memo_count_;
     if (!Memoize()) return false;

@@ -13,18 +13,9 @@
 
 #include "pannier/codec/convert.h"
 #include "pannier/codec/convert_direct.h"
+#include "pannier/codec/field.h"
 
 namespace pannier::codec {
-
-template <class T, class M>
-struct ClassField {
-  std::string_view name;
-  M T::*member;
-};
-template <class T, class M>
-constexpr ClassField<T, M> Field(std::string_view name, M T::*member) {
-  return {name, member};
-}
 
 namespace internal {
 

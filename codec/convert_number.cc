@@ -6,6 +6,7 @@
 #include <string>
 
 #include "pannier/codec/convert_array.h"
+#include "pannier/codec/convert_dtype.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec {
@@ -59,6 +60,8 @@ Number LoadNumber(DType dtype, const std::byte* bytes) {
       number.real = LoadFloat(bytes, size / 2);
       number.imaginary = LoadFloat(bytes + size / 2, size / 2);
       break;
+    default:  // not asked for
+      break;
   }
   return number;
 }
@@ -68,7 +71,9 @@ std::optional<Number> NumpyScalar(std::span<const Value> args, const Document& d
   if (args.size() != 2) return std::nullopt;
   const auto dtype = DTypeOf(args[0]);
   const auto data = OldBytesOf(args[1], document);
-  if (!dtype || !data || data->bytes.size() != dtype->itemsize) return std::nullopt;
+  if (!dtype || !data || data->bytes.size() != dtype->itemsize || dtype->is_time()) {
+    return std::nullopt;
+  }
   std::byte bytes[32];
   static_assert(sizeof(bytes) >= 2 * sizeof(long double));
   std::memcpy(bytes, data->bytes.data(), dtype->itemsize);

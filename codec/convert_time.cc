@@ -1,10 +1,13 @@
 #include "pannier/codec/convert_time.h"
 
 #include <algorithm>
+#include <cstring>
 #include <optional>
 #include <span>
 
 #include "absl/strings/str_cat.h"
+#include "pannier/codec/convert_array.h"
+#include "pannier/codec/convert_dtype.h"
 #include "pannier/codec/convert_shapes.h"
 
 namespace pannier::codec::internal {
@@ -101,6 +104,21 @@ void PackTime(const Micros& time, std::string* out) {
 
 bool IsPythonYear(absl::CivilDay day) { return day.year() >= 1 && day.year() <= 9999; }
 
+// False for years that Python does not have.
+bool PackDatetime(const Micros& since_1970, std::string* out) {
+  int64_t days = since_1970.seconds / kDaySeconds;
+  Micros time{since_1970.seconds % kDaySeconds, since_1970.micros};
+  if (time.seconds < 0) {
+    time.seconds += kDaySeconds;
+    --days;
+  }
+  const absl::CivilDay day = absl::CivilDay(1970) + days;
+  if (!IsPythonYear(day)) return false;
+  PackDay(day, out);
+  PackTime(time, out);
+  return true;
+}
+
 Value PackedCall(const char* name, const std::string& packed, const Value* zone, Builder& builder) {
   Document& document = builder.document();
   const Value bytes = document.NewBytes(AsBytes(packed));
@@ -133,17 +151,10 @@ StatusOr<Micros> DatetimeFrom(const Value& value, const Place& place, bool aware
 }
 
 Value DatetimeTo(const Micros& since_1970, bool aware, Builder& builder) {
-  int64_t days = since_1970.seconds / kDaySeconds;
-  Micros time{since_1970.seconds % kDaySeconds, since_1970.micros};
-  if (time.seconds < 0) {
-    time.seconds += kDaySeconds;
-    --days;
-  }
-  const absl::CivilDay day = absl::CivilDay(1970) + days;
-  if (!IsPythonYear(day)) return builder.Fail("a datetime is of the years 1 to 9999");
   std::string packed;
-  PackDay(day, &packed);
-  PackTime(time, &packed);
+  if (!PackDatetime(since_1970, &packed)) {
+    return builder.Fail("a datetime is of the years 1 to 9999");
+  }
   if (!aware) return PackedCall("datetime", packed, nullptr, builder);
   const Value utc = builder.Utc();
   return PackedCall("datetime", packed, &utc, builder);
@@ -240,4 +251,145 @@ absl::Duration DurationOf(const Micros& micros) {
   return absl::Seconds(micros.seconds) + absl::Microseconds(micros.micros);
 }
 
+StatusOr<std::optional<TimeScalar>> TimeScalarFrom(const Value& value, DTypeKind kind,
+                                                   const Place& place) {
+  using Result = std::optional<TimeScalar>;
+  const auto args = value.is(Kind::kReduce) ? ArgumentsOf(value) : std::nullopt;
+  if (!args || args->size() != 2 || !IsNumpyCore(value.callee(), "multiarray", "scalar")) {
+    return Result();
+  }
+  const auto dtype = codec::DTypeOf((*args)[0]);
+  if (!dtype || dtype->kind != kind) return Result();
+  const auto bytes = OldBytesOf((*args)[1], place.document());
+  if (!bytes || bytes->bytes.size() != sizeof(uint64_t)) return Result();
+  uint64_t bits;
+  std::memcpy(&bits, bytes->bytes.data(), sizeof(bits));
+  if (dtype->big_endian) bits = __builtin_bswap64(bits);
+  TimeScalar scalar{static_cast<int64_t>(bits), 1, 1};
+  if (scalar.count == std::numeric_limits<int64_t>::min()) {
+    return place.Error("NaT is no time; send None, and take a std::optional");
+  }
+  switch (dtype->unit) {
+    case TimeUnit::kWeek:
+      scalar.num = 7 * kDaySeconds;
+      break;
+    case TimeUnit::kDay:
+      scalar.num = kDaySeconds;
+      break;
+    case TimeUnit::kHour:
+      scalar.num = 3600;
+      break;
+    case TimeUnit::kMinute:
+      scalar.num = 60;
+      break;
+    default:  // each a thousandth of the one before, from the second on
+      for (auto unit = TimeUnit::kSecond; unit < dtype->unit;
+           unit = static_cast<TimeUnit>(static_cast<int>(unit) + 1)) {
+        scalar.den *= 1000;
+      }
+  }
+  return Result(scalar);
+}
+
+namespace {
+
+// The zone after the packed bytes; nothing if there is none.
+StatusOr<std::optional<PythonTimezone>> ZoneAfter(const Packed& packed, const Place& place) {
+  using Result = std::optional<PythonTimezone>;
+  if (IsNoZone(packed.rest)) return Result();
+  PANNIER_ASSIGN_OR_RETURN(PythonTimezone zone,
+                           From<PythonTimezone>(packed.rest[0], place.Field("tzinfo")));
+  return Result(std::move(zone));
+}
+
+std::chrono::microseconds ChronoMicros(const Micros& micros) {
+  return std::chrono::seconds(micros.seconds) + std::chrono::microseconds(micros.micros);
+}
+
+// `fold` in the high bit of the byte at `at`, and the zone.
+Value ZonedCall(const char* name, std::string packed, size_t at, bool fold,
+                const std::optional<PythonTimezone>& zone, Builder& builder) {
+  // As Python does: versions that write no protocol 4 know no fold.
+  if (fold && builder.protocol() >= 4) packed[at] = static_cast<char>(packed[at] | 0x80);
+  if (!zone) return PackedCall(name, packed, nullptr, builder);
+  const Value zone_value = To(*zone, builder);
+  return PackedCall(name, packed, &zone_value, builder);
+}
+
+}  // namespace
 }  // namespace pannier::codec::internal
+
+namespace pannier::codec {
+
+using internal::Micros;
+
+StatusOr<PythonTimezone> Convert<PythonTimezone>::From(const Value& value, const Place& place) {
+  PANNIER_ASSIGN_OR_RETURN(const Micros offset, internal::ZoneFrom(value, place));
+  PythonTimezone zone{internal::ChronoMicros(offset), std::nullopt};
+  const auto args = *ArgumentsOf(value);
+  if (args.size() > 1) {
+    if (!args[1].is(Kind::kStr)) return internal::OutOfRange(place);
+    PANNIER_RETURN_IF_ERROR(place.Charge(args[1].text().size()));
+    zone.name = std::string(args[1].text());
+  }
+  return zone;
+}
+
+Value Convert<PythonTimezone>::To(const PythonTimezone& zone, Builder& builder) {
+  const std::chrono::hours day(24);
+  if (zone.offset <= -day || zone.offset >= day) {
+    return builder.Fail("a timezone's offset is less than a day");
+  }
+  if (zone.offset.count() == 0 && !zone.name) return builder.Utc();
+  Document& document = builder.document();
+  const Value offset = internal::TimedeltaTo(internal::MicrosOf(zone.offset), builder);
+  const Value callee = document.NewGlobal("datetime", "timezone");
+  return zone.name ? document.NewReduce(callee, {offset, document.NewStrView(*zone.name)})
+                   : document.NewReduce(callee, {offset});
+}
+
+StatusOr<PythonTime> Convert<PythonTime>::From(const Value& value, const Place& place) {
+  const auto packed = internal::PackedOf(value, "time", 6, place.document());
+  if (!packed) return place.Expected(Name(), value);
+  const int hour = internal::Byte(*packed, 0);
+  PANNIER_ASSIGN_OR_RETURN(const Micros micros,
+                           internal::UnpackTime(*packed, 1, hour & 0x7f, place));
+  PythonTime time{internal::ChronoMicros(micros), std::nullopt, (hour & 0x80) != 0};
+  PANNIER_ASSIGN_OR_RETURN(time.zone, internal::ZoneAfter(*packed, place));
+  return time;
+}
+
+Value Convert<PythonTime>::To(const PythonTime& time, Builder& builder) {
+  if (time.since_midnight.count() < 0 || time.since_midnight >= std::chrono::hours(24)) {
+    return builder.Fail("a time of day is less than 24 hours");
+  }
+  std::string packed;
+  internal::PackTime(internal::MicrosOf(time.since_midnight), &packed);
+  return internal::ZonedCall("time", std::move(packed), 0, time.fold, time.zone, builder);
+}
+
+StatusOr<PythonDatetime> Convert<PythonDatetime>::From(const Value& value, const Place& place) {
+  const auto packed = internal::PackedOf(value, "datetime", 10, place.document());
+  if (!packed) return place.Expected(Name(), value);
+  PANNIER_ASSIGN_OR_RETURN(const absl::CivilDay day, internal::UnpackDay(*packed, place));
+  PANNIER_ASSIGN_OR_RETURN(Micros micros,
+                           internal::UnpackTime(*packed, 5, internal::Byte(*packed, 4), place));
+  micros.seconds += (day - absl::CivilDay(1970)) * internal::kDaySeconds;
+  PythonDatetime datetime;
+  datetime.local =
+      std::chrono::local_time<std::chrono::microseconds>(internal::ChronoMicros(micros));
+  datetime.fold = (internal::Byte(*packed, 2) & 0x80) != 0;
+  PANNIER_ASSIGN_OR_RETURN(datetime.zone, internal::ZoneAfter(*packed, place));
+  return datetime;
+}
+
+Value Convert<PythonDatetime>::To(const PythonDatetime& datetime, Builder& builder) {
+  std::string packed;
+  if (!internal::PackDatetime(internal::MicrosOf(datetime.local.time_since_epoch()), &packed)) {
+    return builder.Fail("a datetime is of the years 1 to 9999");
+  }
+  return internal::ZonedCall("datetime", std::move(packed), 2, datetime.fold, datetime.zone,
+                             builder);
+}
+
+}  // namespace pannier::codec

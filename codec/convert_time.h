@@ -9,6 +9,12 @@
 //     absl::CivilDay
 //   std::chrono::hh_mm_ss                     datetime.time without a zone
 //   absl::Duration, std::chrono::duration     datetime.timedelta
+//   PythonDatetime, PythonTime                datetime.datetime and datetime.time with all that
+//                                             they hold: zone, its name, and fold
+//   PythonTimezone                            datetime.timezone
+//
+// sys_time and duration also read numpy.datetime64 and timedelta64 scalars of whatever unit, if
+// it comes out even; NaT is an error. NumpyScalar (convert_numpy.h) writes them.
 //
 // Python counts microseconds: finer times are rounded down when written, and what a coarser
 // C++ type cannot hold is rounded down when read. Out of the range of either is an error.
@@ -19,11 +25,14 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <type_traits>
 
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
+#include "pannier/codec/array_dtype.h"
 #include "pannier/codec/convert.h"
 
 namespace pannier::codec {
@@ -52,6 +61,16 @@ absl::Duration DurationOf(const Micros& micros);
 // In 128 bits no count of any unit overflows before it is compared.
 __extension__ using Wide = __int128;
 Micros MicrosOf(Wide micros);  // what is beyond Micros becomes the longest that is not
+
+// A count of numpy.datetime64 or timedelta64, with the seconds in its unit: num / den.
+struct TimeScalar {
+  int64_t count = 0;
+  int64_t num = 1;
+  int64_t den = 1;
+};
+// Nothing if the value is no such scalar. Errors: NaT, an unknown unit.
+StatusOr<std::optional<TimeScalar>> TimeScalarFrom(const Value& value, DTypeKind kind,
+                                                   const Place& place);
 
 // To and from any duration type. Errors where the count does not fit.
 template <class Rep, class Period>
@@ -86,7 +105,80 @@ StatusOr<D> ChronoOf(const Micros& micros, const Place& place) {
   }
 }
 
+template <class D>
+StatusOr<D> ChronoOf(const TimeScalar& scalar, const Place& place) {
+  using Rep = typename D::rep;
+  using Period = typename D::period;
+  if constexpr (std::is_floating_point_v<Rep>) {
+    return D(static_cast<Rep>(
+        static_cast<long double>(scalar.count) * static_cast<long double>(scalar.num) /
+        static_cast<long double>(scalar.den) * static_cast<long double>(Period::den) /
+        static_cast<long double>(Period::num)));
+  } else {
+    // count * (num / den) / (Period::num / Period::den), which are coprime below.
+    int64_t num;
+    int64_t den;
+    if (__builtin_mul_overflow(scalar.num, Period::den, &num) ||
+        __builtin_mul_overflow(scalar.den, Period::num, &den)) {
+      return place.Error("the unit of the NumPy time is too far from that of its C++ type");
+    }
+    const int64_t common = std::gcd(num, den);
+    const Wide scaled = static_cast<Wide>(scalar.count) * (num / common);
+    const Wide count = scaled / (den / common);
+    if (scaled % (den / common) != 0) {
+      return place.Error("the NumPy time is no multiple of its C++ unit; take a finer one");
+    }
+    if (count < static_cast<Wide>(std::numeric_limits<Rep>::min()) ||
+        count > static_cast<Wide>(std::numeric_limits<Rep>::max())) {
+      return place.Error("the time is out of the range of its C++ type; take a coarser one");
+    }
+    return D(static_cast<Rep>(count));
+  }
+}
+
 }  // namespace internal
+
+// datetime.timezone: a fixed offset, and a name if it was given one.
+struct PythonTimezone {
+  std::chrono::microseconds offset{0};  // less than a day, either way
+  std::optional<std::string> name;
+  friend bool operator==(const PythonTimezone&, const PythonTimezone&) = default;
+};
+
+// datetime.time.
+struct PythonTime {
+  std::chrono::microseconds since_midnight{0};  // less than a day
+  std::optional<PythonTimezone> zone;
+  bool fold = false;  // the second of two equal times, when clocks are put back
+  friend bool operator==(const PythonTime&, const PythonTime&) = default;
+};
+
+// datetime.datetime, as the clock on the wall shows it.
+struct PythonDatetime {
+  std::chrono::local_time<std::chrono::microseconds> local{};
+  std::optional<PythonTimezone> zone;
+  bool fold = false;
+  friend bool operator==(const PythonDatetime&, const PythonDatetime&) = default;
+};
+
+template <>
+struct Convert<PythonTimezone> {
+  static std::string Name() { return "datetime.timezone"; }
+  static StatusOr<PythonTimezone> From(const Value& value, const Place& place);
+  static Value To(const PythonTimezone& zone, Builder& builder);
+};
+template <>
+struct Convert<PythonTime> {
+  static std::string Name() { return "datetime.time"; }
+  static StatusOr<PythonTime> From(const Value& value, const Place& place);
+  static Value To(const PythonTime& time, Builder& builder);
+};
+template <>
+struct Convert<PythonDatetime> {
+  static std::string Name() { return "datetime.datetime"; }
+  static StatusOr<PythonDatetime> From(const Value& value, const Place& place);
+  static Value To(const PythonDatetime& datetime, Builder& builder);
+};
 
 template <>
 struct Convert<absl::Time> {
@@ -108,6 +200,12 @@ template <class D>
 struct Convert<std::chrono::sys_time<D>> {
   static std::string Name() { return "datetime with a zone"; }
   static StatusOr<std::chrono::sys_time<D>> From(const Value& value, const Place& place) {
+    PANNIER_ASSIGN_OR_RETURN(const auto scalar,
+                             internal::TimeScalarFrom(value, DTypeKind::kDatetime, place));
+    if (scalar) {
+      PANNIER_ASSIGN_OR_RETURN(const D count, internal::ChronoOf<D>(*scalar, place));
+      return std::chrono::sys_time<D>(count);
+    }
     PANNIER_ASSIGN_OR_RETURN(const auto micros,
                              internal::DatetimeFrom(value, place, /*aware=*/true));
     PANNIER_ASSIGN_OR_RETURN(const D since, internal::ChronoOf<D>(micros, place));
@@ -207,6 +305,9 @@ struct Convert<std::chrono::duration<Rep, Period>> {
   using D = std::chrono::duration<Rep, Period>;
   static std::string Name() { return "timedelta"; }
   static StatusOr<D> From(const Value& value, const Place& place) {
+    PANNIER_ASSIGN_OR_RETURN(const auto scalar,
+                             internal::TimeScalarFrom(value, DTypeKind::kTimedelta, place));
+    if (scalar) return internal::ChronoOf<D>(*scalar, place);
     PANNIER_ASSIGN_OR_RETURN(const auto micros, internal::TimedeltaFrom(value, place));
     return internal::ChronoOf<D>(micros, place);
   }

@@ -7,15 +7,19 @@
 
 namespace pannier::codec {
 
-Sink SinkToFd(int fd) {
-  return [fd](ByteSpan bytes) -> Status {
+Sink SinkToFd(int fd, Deadline deadline) {
+  return [fd, deadline](ByteSpan bytes) -> Status {
     while (!bytes.empty()) {
       const ssize_t written = ::write(fd, bytes.data(), bytes.size());
       if (written >= 0) {
         bytes = bytes.subspan(static_cast<size_t>(written));
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         pollfd room{fd, POLLOUT, 0};
-        if (::poll(&room, 1, -1) < 0 && errno != EINTR) return SystemError(errno, "poll");
+        const int ready = ::poll(&room, 1, deadline.PollMillis());
+        if (ready < 0 && errno != EINTR) return SystemError(errno, "poll");
+        if (ready == 0 && deadline.Passed()) {
+          return MakeError(ErrorKind::kDeadlineExceeded, "no room to write a pickle to");
+        }
       } else if (errno != EINTR) {
         return SystemError(errno, "write of a pickle");
       }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "pannier/base/bytes.h"
+#include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
 
 namespace pannier::codec {
@@ -16,9 +17,11 @@ namespace pannier::codec {
 // the end of a pickle.
 using Sink = std::function<Status(ByteSpan bytes)>;
 
-// Writes to a file descriptor, which stays the caller's. Interrupted and partial writes go on;
-// one that would block waits until there is room. Errors: System.
-Sink SinkToFd(int fd);
+// Writes to a file descriptor, which stays the caller's. Interrupted and partial writes go on.
+// Where a non-blocking one has no room, this waits until `deadline`; a blocking one waits as the
+// kernel does. A pipe or socket without a reader raises SIGPIPE, unless the program ignores it.
+// Errors: System, DeadlineExceeded.
+Sink SinkToFd(int fd, Deadline deadline);
 // Writes to a stdio stream, which stays the caller's; flushed by its owner. Errors: System.
 Sink SinkToFile(std::FILE* file);
 // Appends to `*text`, which must outlive the sink.

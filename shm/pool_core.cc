@@ -228,11 +228,12 @@ void PoolCore::AddSegment(PoolSegment segment) {
 }
 
 Status PoolCore::Warm() {
-  for (uint64_t made = 0; made < warm_;) {
-    // NextSegmentBytes gives at least what is asked for; the last piece is no larger.
-    const uint64_t piece = std::min(RoundUp(warm_ - made, page_), kWarmPiece);
+  const uint64_t bytes = std::min(RoundUp(warm_, page_), quota_ & ~(page_ - 1));
+  for (uint64_t made = 0; made < bytes;) {
+    const uint64_t piece = std::min(bytes - made, kWarmPiece);
     PANNIER_ASSIGN_OR_RETURN(PoolSegment segment, MakeSegment(piece));
     made += piece;
+    segment.warm = true;
     const std::lock_guard lock(mutex_);
     AddSegment(std::move(segment));
   }
@@ -284,20 +285,20 @@ void PoolCore::GiveBackIdleSegments() {
   const uint64_t now = Now();
   if (now < maintain_at_) return;
   maintain_at_ = now + std::max<uint64_t>(idle_millis_ / 4, 1);
+  std::vector<uint32_t> free = allocator_.FreeSegments();
+  std::sort(free.begin(), free.end());
   std::vector<uint32_t> idle;
-  for (const uint32_t id : allocator_.FreeSegments()) {
-    const PoolSegment& segment = segments_.at(id);
-    if (segment.allocations == segment.allocations_seen) idle.push_back(id);
-  }
   for (auto& [id, segment] : segments_) {
-    segment.allocations_seen = segment.allocations;
-    if (!std::binary_search(idle.begin(), idle.end(), id)) segment.idle_since = now;
+    const bool used =
+        std::exchange(segment.allocations_seen, segment.allocations) != segment.allocations ||
+        !std::binary_search(free.begin(), free.end(), id);
+    if (used) {
+      segment.idle_since = now;
+    } else if (!segment.warm && now - segment.idle_since >= idle_millis_) {
+      idle.push_back(id);
+    }
   }
-  for (const uint32_t id : idle) {
-    const PoolSegment& segment = segments_.at(id);
-    if (now - segment.idle_since < idle_millis_ || segment_bytes_ - segment.size < warm_) continue;
-    leftovers_.segments.push_back(RemoveSegment(id));
-  }
+  for (const uint32_t id : idle) leftovers_.segments.push_back(RemoveSegment(id));
 }
 
 Deadline PoolCore::Maintain() {
@@ -308,7 +309,8 @@ Deadline PoolCore::Maintain() {
     DrainAllRows();
     GiveBackIdleSegments();
   }
-  if (segment_bytes_ <= warm_) return Deadline::Never();
+  const auto may_go = [](const auto& entry) { return !entry.second.warm; };
+  if (std::none_of(segments_.begin(), segments_.end(), may_go)) return Deadline::Never();
   const uint64_t now = Now();
   return Deadline::After(absl::Milliseconds(maintain_at_ > now ? maintain_at_ - now : 0));
 }

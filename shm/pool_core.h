@@ -52,6 +52,7 @@ struct PoolSegment {
   uint64_t size = 0;
   UniqueFd fd;
   Mapping mapping;  // shared, permanent
+  bool warm = false;  // stays when it is idle
   // What Maintain knows of it. Guarded by the pool's mutex.
   uint64_t allocations = 0;       // from it
   uint64_t allocations_seen = 0;  // when it was looked at last

@@ -54,10 +54,11 @@ class PoolExhausted(Error, MemoryError):
 class PicklingError(Error, pickle.PicklingError):
     """The codec cannot write a value in the protocol that was asked for.
 
-    ``path`` says where the value lies, as an expression ("value['a'][3]"); empty if it is the
-    outermost one or unknown.
+    ``path`` says where the value lies, as an expression; empty if that is unknown.
     """
 
+    offset: int | None = None
+    opcode: str | None = None
     path: str = ""
 
 
@@ -71,6 +72,7 @@ class UnpicklingError(Error, pickle.UnpicklingError, ValueError):
 
     offset: int | None = None
     opcode: str | None = None
+    path: str = ""
     output: Any = None
 
 

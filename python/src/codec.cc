@@ -88,6 +88,7 @@ codec::DecodeLimits LimitsOf(const nb::dict& numbers) {
   take("memo_entries", &limits.memo_entries);
   take("arena_bytes", &limits.arena_bytes);
   take("depth", &limits.depth);
+  take("argument_bytes", &limits.argument_bytes);
   take("comparisons", &limits.comparisons);
   return limits;
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "pannier/codec/allow_list.h"
+#include "pannier/codec/encoder.h"
 #include "pannier/codec/opcodes.h"
 #include "pannier/codec/position.h"
 #include "pannier/rpc/remote_error.h"
@@ -68,6 +69,9 @@ nb::object ExceptionOf(const Status& status) {
     if (position->opcode) {
       exception.attr("opcode") = Text(codec::InfoOf(*position->opcode).name);
     }
+  }
+  if (KindOf(status) == ErrorKind::kPickling) {
+    exception.attr("path") = Text(codec::PicklingPathOf(status));
   }
   if (const auto name = codec::ForbiddenNameOf(status)) {
     exception.attr("module") = Text(name->module);

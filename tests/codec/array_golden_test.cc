@@ -133,7 +133,7 @@ void CheckRefused(const Case& golden) {
   ASSERT_FALSE(array.ok());
   EXPECT_EQ(KindOf(array.status()), ErrorKind::kUnpickling);
   const std::string found = golden.code == "object"       ? "Python objects (dtype object)"
-                            : golden.code == "datetime64" ? "dates (dtype datetime64)"
+                            : golden.code == "datetime64" ? "datetime64[us] array"
                             : golden.code == "structured" ? "structures (a dtype with fields)"
                             : golden.code == "matrix"     ? "an instance of numpy.matrix"
                                                           : "dtype str 'U3'";

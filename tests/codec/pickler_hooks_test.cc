@@ -1,5 +1,6 @@
 // The encoder's hooks, against what CPython's pickler writes with the same ones set; sinks; and
 // errors that say where the culprit lies.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "golden_vectors.h"
+#include "pannier/base/deadline.h"
 #include "pannier/base/unique_fd.h"
 #include "pannier/codec/decoder.h"
 #include "pannier/codec/encoder.h"
@@ -292,7 +294,7 @@ TEST_P(Sinks, OfADescriptor) {
   });
   {
     const UniqueFd writer(ends[1]);
-    Run(SinkToFd(writer.get()));
+    Run(SinkToFd(writer.get(), Deadline::After(absl::Seconds(60))));
   }
   reading.join();
   EXPECT_EQ(text, expected_);
@@ -336,7 +338,20 @@ TEST_P(Sinks, CountTowardsTheLimit) {
 
 INSTANTIATE_TEST_SUITE_P(All, Sinks, ::testing::Values(0, 2, 5));
 
-TEST(Sink, ErrorsOfTheSystem) { EXPECT_EQ(ErrnoOf(SinkToFd(-1)(AsBytes("x"))), EBADF); }
+TEST(Sink, WaitsForRoomUntilItsDeadline) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  const UniqueFd reader(ends[0]);
+  const UniqueFd writer(ends[1]);
+  const std::string much(10 << 20, 'x');
+  const Status status =
+      SinkToFd(writer.get(), Deadline::After(absl::Milliseconds(20)))(AsBytes(much));
+  EXPECT_EQ(KindOf(status), ErrorKind::kDeadlineExceeded);
+}
+
+TEST(Sink, ErrorsOfTheSystem) {
+  EXPECT_EQ(ErrnoOf(SinkToFd(-1, Deadline::Now())(AsBytes("x"))), EBADF);
+}
 
 // What cannot be pickled below protocol 5, at the end of a way.
 class Paths : public ::testing::Test {

@@ -240,6 +240,14 @@ def test_a_readonly_view_of_a_buffer():
     assert out[0].raw().readonly
 
 
+def test_what_a_protocol_cannot_say_is_named():
+    document = codec.decode(b"\x80\x05]}\x8c\x01k]\x97asa.", buffers=[b"x"])
+    assert document.to_python() == [{"k": [b"x"]}]
+    with pytest.raises(codec.PicklingError, match="buffer") as error:
+        document.encode(4)
+    assert error.value.path == "value[0]['k'][0]" or error.value.path == 'value[0]["k"][0]'
+
+
 def test_wrong_callbacks():
     document = codec.decode(b"\x80\x05\x97.", buffers=[b"x"])
     for wrong, error in ((3, TypeError), (lambda one: 1 / 0, ZeroDivisionError)):
@@ -343,6 +351,7 @@ def test_protocols():
         ("objects", 100, b"]" * 10_000 + b"."),
         ("memo_entries", 100, b"]\x94" * 10_000 + b"."),
         ("arena_bytes", 10_000, b"]" * 10_000 + b"."),
+        ("argument_bytes", 10, b"\x8c\x0bhello world."),
         ("depth", 50, b"(" * 100 + b"l" * 100 + b"."),
         ("comparisons", 10, b"}" + b"".join(b"(G" + b"\0" * 8 + b"K%ct" % i + b"Ns" for i in range(100)) + b"."),
     ],

@@ -12,27 +12,12 @@
 #include <vector>
 
 #include "harness.h"
+#include "heap_ring.h"
 #include "pannier/shm/lease.h"
 #include "pannier/shm/ledger.h"
 
 namespace pannier {
 namespace {
-
-// A ring's memory on the heap, where ThreadSanitizer sees every access.
-class HeapRing {
- public:
-  explicit HeapRing(uint32_t capacity) : words_(new Line[ReturnRingBytes(capacity) / 8 + 1]) {
-    InitReturnRing(data(), capacity);
-  }
-  std::byte* data() { return reinterpret_cast<std::byte*>(words_.get()); }
-  RingCell* cells() { return ReturnRingCells(data()); }
-
- private:
-  struct alignas(64) Line {
-    uint64_t words[8];
-  };
-  std::unique_ptr<Line[]> words_;
-};
 
 TEST(ReturnRing, CellsComeInOrder) {
   HeapRing memory(4);

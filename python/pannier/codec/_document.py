@@ -34,6 +34,8 @@ class Limits:
     """Memory for values."""
     depth: int = 0
     """How deep values lie in one another."""
+    argument_bytes: int = 0
+    """Of one text, number or line."""
     comparisons: int = 0
     """Comparisons of dict keys and set elements. Without a bound, 64 for each byte of the pickle,
     and 2**20 more."""

@@ -94,7 +94,7 @@ class Global(Node):
 
 class _Call(Node):
     __slots__ = ("args", "callee")
-    _fields = ("callee", "args")
+    _fields: ClassVar[tuple[str, ...]] = ("callee", "args")
 
     callee: Any
     args: Any

@@ -64,7 +64,6 @@ class Unpickler(pickle.Unpickler):
         return Thing(pid)
 
 
-
 def judge(stream, options):
     """Whether the C unpickler takes it, and the name of what it raises."""
     options = dict(options)

@@ -198,7 +198,8 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   for (;;) {
     const Status status = outbound.AnnounceSegments();
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      OnLinkEvent();
+      // A lane's end is for the thread on duty, who alone reads from it.
+      if (lane_ == nullptr) OnLinkEvent();
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");

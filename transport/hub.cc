@@ -102,7 +102,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   if (!lanes_.empty()) {
     lanes_.WakeFew();
     lanes_.Serve();
-    if (!done() && std::exchange(*may_spin, false)) {
+    if (!done() && !deadline.Passed() && std::exchange(*may_spin, false)) {
       in_vain = !SpinOnLanes(lock, deadline);
       if (!in_vain) {
         spin_time_.Paid();

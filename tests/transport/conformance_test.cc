@@ -426,15 +426,15 @@ TEST_P(Conformance, NothingIsLeftOpenBehind) {
       << OpenDescriptors() << " descriptors, " << before << " before";
 }
 
-const Way kWays[] = {{"IpcLink", "ipc", true}, {"IpcFrames", "ipc", false},
-                     {"TcpLink", "tcp", true}, {"TcpFrames", "tcp", false},
+const Way kWays[] = {{"IpcLink", "ipc", true},
+                     {"IpcFrames", "ipc", false},
+                     {"TcpLink", "tcp", true},
+                     {"TcpFrames", "tcp", false},
                      {"InprocLink", "inproc", true},
-                     {"InprocFrames",
-                      "inproc",
-                      false,
-                      {"LaneIpc", "ipc", true, Carrier::kLane},
-                      {"LaneTcp", "tcp", true, Carrier::kLane},
-                      {"LaneInproc", "inproc", true, Carrier::kLane}};
+                     {"InprocFrames", "inproc", false},
+                     {"IpcLane", "ipc", true, Carrier::kLane},
+                     {"TcpLane", "tcp", true, Carrier::kLane},
+                     {"InprocLane", "inproc", true, Carrier::kLane}};
 
 INSTANTIATE_TEST_SUITE_P(Ways, Conformance, testing::ValuesIn(kWays),
                          [](const auto& way) { return std::string(way.param.name); });

@@ -36,9 +36,9 @@ struct PoolOptions {
   // return ring. Rounded up to a power of two.
   uint32_t leases_per_peer = 16384;
   std::string name = "default";  // for messages and repr
-  // Bytes of segments that the pool takes and pre-faults when it is made, and keeps.
+  // Bytes of segments, taken and pre-faulted when the pool is made; Maintain leaves them be.
   uint64_t warm = 0;
-  // How long a segment without a used block is kept, beyond `warm`: see Pool::Maintain.
+  // How long any other segment is kept without a used block: see Pool::Maintain.
   absl::Duration idle_time = absl::Seconds(10);
   // The owner's own pages of a block are read-only while leases on it are out, so that a
   // forbidden write ends in SIGSEGV at its line, and a read(2) into the block in EFAULT.

@@ -51,7 +51,7 @@ struct PoolSegment {
   uint32_t id = 0;
   uint64_t size = 0;
   UniqueFd fd;
-  Mapping mapping;  // shared, permanent
+  Mapping mapping;    // shared, permanent
   bool warm = false;  // stays when it is idle
   // What Maintain knows of it. Guarded by the pool's mutex.
   uint64_t allocations = 0;       // from it

@@ -129,7 +129,7 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     const Status sent =
         lane_ != nullptr ? SendOnLane(link, message, deadline) : SendOver(link, message, deadline);
     lock.lock();
-    if (sent.ok() || link == usable_link()) return sent;
+    if (KindOf(sent) != ErrorKind::kConnectionLost || link == usable_link()) return sent;
   }
 }
 

@@ -15,8 +15,10 @@ from . import _core
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from typing_extensions import Self
 
     Shape = SupportsIndex | Sequence[SupportsIndex]
     Order = Literal["C", "F"]
@@ -26,11 +28,13 @@ __all__ = ["PeerLeases", "Pool", "PoolStats", "asarray", "empty", "ones", "pool"
 
 @dataclass(frozen=True)
 class PeerLeases:
-    """What one peer holds: `leases` blocks, of `bytes` bytes together."""
+    """What one peer holds: `leases` buffers, of `bytes` bytes together, the one that it has held
+    longest for `oldest` seconds."""
 
     peer: str
     leases: int
     bytes: int
+    oldest: float
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,17 @@ class PoolStats:
     segment_bytes: int
     used_bytes: int
     free_bytes: int
+    largest_free_bytes: int
     high_water_bytes: int
     blocks: int
     allocations: int
     copied_bytes: int
     peers: list[PeerLeases]
+
+    @property
+    def fragmentation(self) -> float:
+        """The part of the free bytes that does not lie in the largest free piece: 0.0 to 1.0."""
+        return 1.0 - self.largest_free_bytes / self.free_bytes if self.free_bytes else 0.0
 
 
 class Pool:
@@ -58,18 +68,35 @@ class Pool:
 
     `quota` is the most bytes that the pool takes from the system, 0 for the default: half of
     the memory that the process may use, or ``PANNIER_POOL_QUOTA``. `leases_per_peer` is the
-    most buffers that one peer may hold at a time. Thread-safe. A forked child cannot use it.
+    most buffers that one peer may hold at a time. `warm` bytes are taken at once, so that the
+    first arrays are as fast as later ones, and kept; what is unused beyond them goes back to the
+    system after `idle_time` seconds (None: never).
+
+    With `debug`, or ``PANNIER_DEBUG=1`` in the environment, arrays are read-only memory while
+    leases on them are out: a write that should have waited ends the process with SIGSEGV where it
+    happens (``python -X faulthandler`` shows the line). It costs two system calls per lease.
+
+    Thread-safe. A forked child cannot use it.
     """
 
-    __slots__ = ("__weakref__", "_core", "_name")
+    __slots__ = ("__weakref__", "_closed", "_core", "_name")
 
     def __init__(
-        self, quota: int = 0, *, name: str = "pool", leases_per_peer: int = 16384
+        self,
+        quota: int = 0,
+        *,
+        name: str = "pool",
+        leases_per_peer: int = 16384,
+        warm: int = 0,
+        idle_time: float | None = 10.0,
+        debug: bool = False,
     ) -> None:
-        if quota < 0:
-            raise ValueError(f"quota must not be negative: {quota}")
-        self._core = _core.Pool.create(quota, name, leases_per_peer)
+        for what, value in (("quota", quota), ("warm", warm), ("idle_time", idle_time or 0)):
+            if not value >= 0:
+                raise ValueError(f"{what} must not be negative: {value}")
+        self._core = _core.Pool.create(quota, name, leases_per_peer, warm, idle_time, debug)
         self._name = name
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -170,11 +197,36 @@ class Pool:
         stats["peers"] = [PeerLeases(*peer) for peer in stats["peers"]]
         return PoolStats(**stats)
 
+    def close(self) -> None:
+        """No new arrays, copies or connections from now on (``Closed``). Arrays and what peers hold
+        stay good, and their memory goes back to the system as they die. More than once is no error.
+        Raises ValueError for the process's own pool, which lives as long as the process."""
+        if self is _default:
+            raise ValueError("the default pool cannot be closed; trim() gives unused memory back")
+        self._core.close()
+        self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         stats = self.stats()
         return (
             f"<pannier.Pool {self._name!r}: {stats.used_bytes} of {stats.quota} bytes used, "
-            f"{stats.blocks} blocks, {sum(peer.leases for peer in stats.peers)} leases out>"
+            f"{stats.blocks} blocks, {sum(peer.leases for peer in stats.peers)} leases out"
+            f"{', closed' if self._closed else ''}>"
         )
 
 
@@ -189,6 +241,7 @@ def pool() -> Pool:
         default = Pool.__new__(Pool)
         default._core = _core.Pool.default()
         default._name = "default"
+        default._closed = False
         _default = default
     return _default
 

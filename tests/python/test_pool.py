@@ -1,6 +1,10 @@
 """Arrays in pools: what they are, quotas, waiting for leases."""
 
 import gc
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -192,3 +196,103 @@ def test_a_full_pool_falls_back_to_nothing_silently(pair):
     assert pannier.pool().stats().quota > 0
     assert pannier.pool() is pannier.pool()
     assert "default" in repr(pannier.pool()) and pannier.pool().name == "default"
+
+
+def test_warm_pools():
+    pool = pannier.Pool(64 << 20, warm=8 << 20)
+    assert pool.stats().segment_bytes == 8 << 20
+    array = pool.empty(8 << 20, np.uint8)
+    assert pool.stats().segments == 1 and pool.contains(array)
+    for wrong in ({"quota": 1 << 20, "warm": 2 << 20}, {"warm": -1}, {"idle_time": -1.0}):
+        with pytest.raises(ValueError):
+            pannier.Pool(**wrong)
+
+
+def test_idle_memory_goes_back():
+    pool = pannier.Pool(64 << 20, idle_time=0.05)
+    kept = pool.ones(10)
+    pool.empty(20 << 20, np.uint8)
+    # By allocations on their way; whoever makes none has `trim`.
+    assert eventually(lambda: pool.empty(10).size and pool.stats().segments == 1)
+    assert kept.sum() == 10
+    pool = pannier.Pool(64 << 20, idle_time=None)
+    pool.empty(10)
+    assert pool.stats().segments == 1
+
+
+def test_a_closed_pool():
+    with pannier.Pool(64 << 20, name="brief") as pool:
+        array = pool.ones(100_000)
+        pool.empty(20 << 20, np.uint8)
+        assert not pool.closed and pool.stats().segments == 2
+    assert pool.closed and repr(pool).endswith(", closed>")
+    assert pool.stats().segments == 1
+    with pytest.raises(pannier.Closed, match="brief"):
+        pool.empty(10)
+    pool.close()
+    assert array.sum() == 100_000 and pool.contains(array)
+    view = array[5:]
+    del array
+    assert pool.stats().segments == 1
+    del view
+    assert pool.stats().segments == 0
+    with pytest.raises(ValueError, match="default"):
+        pannier.pool().close()
+
+
+def test_statistics_of_peers_and_pieces(pair):
+    near, far = pair
+    array = pannier.ones(5000)
+    near.send(array)
+    time.sleep(0.05)
+    [peer] = [peer for peer in pannier.pool().stats().peers if peer.leases]
+    assert (peer.leases, peer.bytes) == (1, 40_000) and 0.04 < peer.oldest < 100
+    far.recv(5)
+    pannier.pool().wait(array, 5)
+    pool = pannier.Pool(4 << 20, warm=4 << 20)
+    assert pool.stats().fragmentation == 0.0
+    arrays = [pool.empty(1 << 20, np.uint8) for _ in range(4)]
+    assert pool.stats().fragmentation == 0.0  # nothing is free
+    del arrays[0], arrays[1]
+    assert pool.stats().largest_free_bytes == 1 << 20 and pool.stats().fragmentation == 0.5
+
+
+DEBUGGED = """
+import sys, threading, numpy as np, pannier
+ipc, what = sys.argv[1:]
+listener = pannier.Listener(ipc)
+accepted = []
+thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
+thread.start()
+near = pannier.connect(ipc)
+thread.join()
+array = pannier.ones(10_000)
+near.send(array)
+received = accepted[0].recv(20)
+received += 1  # the receiver's own copy
+if what == "early":
+    array[0] = 2
+del received
+pannier.pool().wait(array, 20)
+array[0] = 2
+near.send(array)
+print(accepted[0].recv(20)[0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("what", ["early", "in time"])
+def test_a_write_to_a_sent_array_is_caught(ipc, what):
+    """With PANNIER_DEBUG=1 the process ends at the line that wrote too early."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", DEBUGGED, ipc, what],
+        env={**os.environ, "PANNIER_DEBUG": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if what == "early":
+        assert done.returncode == -signal.SIGSEGV and done.stdout == ""
+        line = DEBUGGED.splitlines().index("    array[0] = 2") + 1
+        assert f'"<string>", line {line} in <module>' in done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "2.0\n", "")

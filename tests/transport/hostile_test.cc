@@ -152,7 +152,7 @@ TEST_F(Hostile, HellosWithEverNewIdsAreBounded) {
   EXPECT_EQ(peers.back()->Receive().header.type, static_cast<uint8_t>(wire::FrameType::kWelcome));
   usleep(600'000);
   peers.clear();
-  auto connection = Connection::Connect(listener_->endpoint(), {}, In(10));
+  auto connection = Connection::Connect(listener_->endpoint(), {}, In(30));
   EXPECT_TRUE(connection.ok()) << connection.status();
   done = true;
   server.join();

@@ -68,11 +68,11 @@ class RawPeer {
     wire::FrameHeader header;
     std::string body;
   };
-  // The next frame within five seconds; type 0 if there is none.
+  // The next frame within twenty seconds; type 0 if there is none.
   Answer Receive() {
     Answer answer;
     RawFrame raw;
-    if (!Eventually([&] { return socket_->Receive(&raw); }, absl::Seconds(5))) return answer;
+    if (!Eventually([&] { return socket_->Receive(&raw); }, absl::Seconds(20))) return answer;
     std::memcpy(&answer.header, raw.head.data(), sizeof(answer.header));
     answer.body = AsText(raw.head.span().subspan(sizeof(answer.header)));
     return answer;

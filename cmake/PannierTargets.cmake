@@ -17,8 +17,8 @@ endif()
 add_library(pannier_flags INTERFACE)
 target_compile_options(pannier_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
                        $<$<BOOL:${PANNIER_WARNINGS_AS_ERRORS}>:-Werror>)
-# GCC 12 warns of its own std::string concatenation and of an empty std::optional's value when
-# it optimises (GCC bugs 105651 and 80635).
+# GCC 12 warns of its own std::string concatenation and of the storage of absl::InlinedVector when
+# it optimises (GCC bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(pannier_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
 endif()

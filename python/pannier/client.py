@@ -7,16 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._closing import Closing
 from ._exit import close_at_exit
 from .connection import ConnectionInfo, ConnectionStats, make_options
 from .errors import RemoteError
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from ._pool import Pool
 
 __all__ = ["Client"]
@@ -24,7 +21,7 @@ __all__ = ["Client"]
 _UNSET: Any = object()
 
 
-class Client:
+class Client(Closing):
     """Calls the methods of a server, in Python or C++.
 
     ``client.call("blur", image, 2.0)`` and ``client.blur(image, 2.0)`` are the same, but for
@@ -110,17 +107,6 @@ class Client:
     def close(self) -> None:
         """Ends the connection; calls under way fail with Closed. Any thread; idempotent."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "link" if self._info.link else "no link"

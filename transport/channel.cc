@@ -16,9 +16,6 @@
 namespace pannier {
 namespace {
 
-// The window that each side grants: docs/wire_format.md, "Credit".
-constexpr uint32_t kWindowMessages = 1024;
-constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
 // Who only sends serves after as many messages: it learns of ends, and of what the link says.
 constexpr uint64_t kServeEach = 64;
 
@@ -77,8 +74,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
   lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
   if (lane_number_ != 0) return;
   const Status failed = SystemError(ENOMEM, "lane: its doorbell cannot be watched");
-  SendControl(wire::FrameType::kBye,
-              wire::Serialize(wire::Reason{KindOf(failed), std::string(failed.message())}));
+  SendBye(failed);
   End(failed);
 }
 
@@ -88,7 +84,7 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   header.type = static_cast<uint8_t>(type);
   header.connection = number_;
   header.stream_size = body.size();
-  if (lane_ != nullptr) {
+  if (lane_ != nullptr && type != wire::FrameType::kPing) {
     // There is room for these, unless the peer broke the rules; then its own end tells it more.
     if (lane_->WriteControl(header, AsBytes(body))) lane_->Publish();
     return;
@@ -198,8 +194,13 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   for (;;) {
     const Status status = outbound.AnnounceSegments();
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      // A lane's end is for the thread on duty, who alone reads from it.
-      if (lane_ == nullptr) OnLinkEvent();
+      if (lane_ == nullptr) {
+        OnLinkEvent();
+      } else {
+        // Who is on duty sees the end, too; he alone may read what is left on the lane.
+        const Status waited = hub_->Wait(lock, deadline, [this] { return link_ended_ || Over(); });
+        if (!waited.ok()) return Annotated(waited, "send: the link ended");
+      }
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
@@ -231,7 +232,7 @@ StatusOr<Message> Channel::Receive(Deadline deadline) {
 }
 
 bool Channel::TakeInbound(Inbound* inbound) {
-  if (inbox_.empty()) return false;
+  if (!HasMessage()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
   inbound->link = link_;
@@ -311,9 +312,7 @@ void Channel::SignalFd() {
 // ---- Frames and events --------------------------------------------------------------
 
 void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
-  if (lane_ != nullptr && frame.ok() && !frame->header.Is(wire::FrameType::kBye)) {
-    frame = MakeError(ErrorKind::kCorruptMessage, "a frame beside the lane");
-  }
+  if (lane_ != nullptr) return OnFrameBeside(std::move(raw), std::move(frame));
   HandleFrame(std::move(raw), std::move(frame));
 }
 
@@ -327,7 +326,7 @@ void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   switch (static_cast<wire::FrameType>(frame->header.type)) {
     case wire::FrameType::kMessage:
-      return OnMessage(std::move(raw), *std::move(frame), std::nullopt);
+      return OnMessage(std::move(raw), *std::move(frame));
     case wire::FrameType::kCredit: {
       const auto credit = wire::ParseCredit(frame->stream);
       if (!credit.ok()) return End(credit.status());
@@ -342,7 +341,7 @@ void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
       const auto reason = wire::ParseReason(frame->stream);
       if (!reason.ok()) return End(reason.status());
       way_gone_ = false;
-      return End(
+      return OnBye(
           MakeError(ErrorKind::kConnectionLost,
                     reason->kind == ErrorKind::kNone
                         ? absl::StrCat(info_.peer, " closed the connection")
@@ -356,34 +355,44 @@ void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   }
 }
 
-void Channel::OnMessage(RawFrame raw, wire::Frame frame, std::optional<LeaseDescriptor> block) {
+bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
   if (state_ == State::kGreeting) {
-    return End(
-        MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
+    End(MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
+    return false;
   }
-  if (frame.header.sequence != received_sequence_) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("message ", frame.header.sequence, " where ",
-                                      received_sequence_, " was due")));
+  if (header.sequence != received_sequence_) {
+    End(MakeError(ErrorKind::kCorruptMessage, absl::StrCat("message ", header.sequence, " where ",
+                                                           received_sequence_, " was due")));
+    return false;
   }
   ++received_sequence_;
-  uint64_t size = raw.head.size() + (block ? block->length : 0);
-  for (const Buffer& part : raw.parts) size += part.size();
   received_bytes_ += size;
   // What the peer may send before it hears of more room is what it was told of last.
   const uint64_t messages_out = received_sequence_ - reported_.messages;
   const uint64_t bytes_out = received_bytes_ - reported_.bytes;
   if (messages_out > kWindowMessages || (messages_out > 1 && bytes_out > kWindowBytes)) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("message ", frame.header.sequence, " of ", size,
-                                      " bytes does not fit into the window")));
+    End(MakeError(ErrorKind::kCorruptMessage,
+                  absl::StrCat("message ", header.sequence, " of ", size,
+                               " bytes does not fit into the window")));
+    return false;
   }
   if (size > options_.max_message_bytes) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
-                                      options_.max_message_bytes, " were to come")));
+    End(MakeError(ErrorKind::kCorruptMessage,
+                  absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
+                               options_.max_message_bytes, " were to come")));
+    return false;
   }
-  inbox_.push_back({nullptr, std::move(frame), std::move(raw), size, block});
+  return true;
+}
+
+void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
+  const uint64_t size = raw.size();
+  if (!CountIn(frame.header, size)) return;
+  Deliver({nullptr, std::move(frame), std::move(raw), size});
+}
+
+void Channel::Deliver(Inbound inbound) {
+  inbox_.push_back(std::move(inbound));
   SignalFd();
   hub_->OnReady(*this);
 }

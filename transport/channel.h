@@ -5,10 +5,10 @@
 //                  \________\__________\____> closed (by this side, at any time)
 //
 // greeting: the handshake is under way. open: with a link or without, or with one that broke:
-// then buffers travel in frames, and what was leased before stays leased. ending: the peer's end
-// was seen on the link or below the socket, and what it sent before is still coming in: until its
-// bye, or until nothing came for a time. ended: nothing comes any more; what was received may still
-// be taken, then calls fail with status().
+// then buffers travel in frames, and what was leased before stays leased; a lane goes on. ending:
+// the peer's end was seen on the link or below the socket, and what it sent before is still coming
+// in: until its bye, or until nothing came for a time. ended: nothing comes any more; what was
+// received may still be taken, then calls fail with status().
 //
 // Members named OnX, and all under "hub's lock", need the hub's mutex held.
 #pragma once
@@ -31,6 +31,10 @@
 namespace pannier {
 
 class Channel;
+
+// The window that each side grants: docs/wire_format.md, "Credit".
+inline constexpr uint32_t kWindowMessages = 1024;
+inline constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
 
 // What a channel asks of the side it belongs to. Called with the hub's lock held.
 class ChannelOwner : public Hub {
@@ -73,6 +77,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
             std::unique_ptr<LaneCarrier> lane);
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
+  void SendBye(const Status& why);
 
   // Hub's lock: frames of the socket, and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
@@ -87,7 +92,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
 
   // Hub's lock: state.
   State state() const { return state_; }
-  bool HasMessage() const { return !inbox_.empty(); }
+  bool HasMessage() const { return !inbox_.empty() && !inbox_.front().due; }
   bool Over() const { return state_ == State::kEnded || state_ == State::kClosed; }
   Status OverStatus() const;
   const RoutingId& routing() const { return routing_; }
@@ -110,7 +115,11 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Place(Outbound& outbound, Deadline deadline);
   void CountOut(uint64_t bytes);
   void HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame);
-  void OnMessage(RawFrame raw, wire::Frame frame, std::optional<LeaseDescriptor> block);
+  void OnBye(Status status);
+  // Counts a message of so many bytes into the window; false if the channel ended of it.
+  bool CountIn(const wire::FrameHeader& header, uint64_t size);
+  void OnMessage(RawFrame raw, wire::Frame frame);
+  void Deliver(Inbound inbound);
   void OnLinkEvent();
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
@@ -125,14 +134,16 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   // channel_lane.cc
   Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                     Deadline deadline);
-  Status SendInPieces(Outbound& outbound, wire::FrameHeader header,
-                      std::span<const ByteSpan> pieces, const std::shared_ptr<Link>& link,
-                      Deadline deadline);
-  Status WritePieces(Hub::Lock& lock, std::span<const ByteSpan> pieces, Deadline deadline);
+  Status SendBeside(OutFrame& frame, const wire::FrameHeader& header);
   void OnLane();
   void TakeAllFromLane();
   bool TakeFromLane();
-  void OnLaneLinkEnded();
+  void OnDue(const wire::FrameHeader& header, uint64_t size);
+  void OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame);
+  void FillDue();
+  // From now on this connection depends on the way below the socket, too.
+  void NeedWay();
+  void OnLanePeerGone();
   // From now on the channel is ending, if nothing comes for so long.
   void GoQuiet(absl::Duration quiet);
   void SignalFd();
@@ -159,7 +170,11 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool way_gone_ = false;       // and no bye came
   uint64_t process_watch_ = 0;  // of the peer's process, while the link is broken
   uint64_t lane_number_ = 0;    // in the hub; 0 once it is not read any more
-  bool in_pieces_ = false;      // a message is being sent so
+  bool needs_way_ = false;      // a message went beside the lane
+  std::deque<Inbound> beside_;  // messages whose record on the lane is not taken off yet
+  uint64_t beside_bytes_ = 0;   // of these
+  uint64_t due_ = 0;            // in the inbox, and still to come beside the lane
+  Status bye_;                  // came before what is due
   std::deque<Inbound> inbox_;
   Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
   absl::Duration quiet_time_ = absl::InfiniteDuration();

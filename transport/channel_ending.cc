@@ -33,9 +33,9 @@ void Channel::OnLinkEvent() {
   if (*alive) return;
   link_ended_ = true;
   Unwatch();
-  if (lane_ != nullptr) return OnLaneLinkEnded();
   if (!link_->PeerIsOver()) return OnLinkBroken();
   link_->PeerIsGone();
+  if (lane_ != nullptr) return OnLanePeerGone();
   GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
   Probe();
 }
@@ -44,15 +44,28 @@ void Channel::OnLinkBroken() {
   link_broken_ = true;
   // It may be about to end: the kernel closes sockets a moment before it tells of the end.
   process_watch_ = hub_->Watch(link_->socket().peer_process(), [this] { OnPeerDead(); });
-  if (link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  if (lane_ != nullptr) {
+    // Its bye comes on the lane; but nothing would tell of its death.
+    if (process_watch_ == 0) OnLanePeerGone();
+  } else if (link_->PeerCloses())
+    GoQuiet(kQuietBeforeBye);
   hub_->StateChanged();
 }
 
 void Channel::OnPeerDead() {
   Unwatch();
   link_->PeerIsGone();
+  if (lane_ != nullptr) return OnLanePeerGone();
   GoQuiet(kQuietWithoutLink);
   Probe();
+}
+
+void Channel::OnLanePeerGone() {
+  TakeAllFromLane();  // what the peer published before
+  if (Over()) return;
+  // All that comes now comes beside the lane.
+  if (due_ > 0) return GoQuiet(bye_.ok() ? kQuietWithoutLink : kQuietBeforeBye);
+  End(MakeError(ErrorKind::kConnectionLost, absl::StrCat("lost ", info_.peer)));
 }
 
 void Channel::Unwatch() {
@@ -62,18 +75,31 @@ void Channel::Unwatch() {
 }
 
 void Channel::ForgetLostPeer() {
-  if (way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
+  if (lane_ == nullptr && way_gone_ && link_ != nullptr && !link_->socket().Alive())
+    link_->PeerIsGone();
 }
 
 void Channel::OnDisconnect() {
-  if (lane_ != nullptr) return;  // nothing travels there, and the link tells of the end
   way_gone_ = way_gone_ || !Over();
-  GoQuiet(kQuietWithoutWay);
+  if (lane_ == nullptr || needs_way_) GoQuiet(kQuietWithoutWay);
+}
+
+void Channel::NeedWay() {
+  needs_way_ = true;
+  Probe();
+  if (way_gone_) GoQuiet(kQuietWithoutWay);
 }
 
 void Channel::Probe() {
   const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
-  if (lane_ == nullptr && !Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
+  const bool matters = lane_ != nullptr ? needs_way_ : !link_would_tell;
+  if (!Over() && matters) SendControl(wire::FrameType::kPing, "");
+}
+
+void Channel::OnBye(Status status) {
+  if (due_ == 0) return End(std::move(status));
+  bye_ = std::move(status);
+  GoQuiet(kQuietBeforeBye);
 }
 
 void Channel::GoQuiet(absl::Duration quiet) {
@@ -88,8 +114,12 @@ void Channel::GoQuiet(absl::Duration quiet) {
 Deadline Channel::OnTimer() {
   if (state_ == State::kEnding && quiet_.Passed()) {
     ForgetLostPeer();
-    End(MakeError(ErrorKind::kConnectionLost,
-                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
+    const Status lost =
+        MakeError(ErrorKind::kConnectionLost,
+                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer));
+    // A peer that lives may wait at the lane.
+    if (lane_ != nullptr) SendBye(lost);
+    End(lost);
   }
   return state_ == State::kEnding ? quiet_ : Deadline::Never();
 }
@@ -104,12 +134,16 @@ Status Channel::OverStatus() const {
   return status_;
 }
 
+void Channel::SendBye(const Status& why) {
+  const wire::Reason reason{KindOf(why), std::string(why.message())};
+  SendControl(wire::FrameType::kBye, wire::Serialize(reason));
+}
+
 void Channel::End(Status status) {
   if (Over()) return;
   if (KindOf(status) == ErrorKind::kCorruptMessage) {
     status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
-    wire::Reason reason{KindOf(status), std::string(status.message())};
-    SendControl(wire::FrameType::kBye, wire::Serialize(reason));
+    SendBye(status);
   }
   state_ = State::kEnded;
   status_ = std::move(status);
@@ -143,6 +177,8 @@ void Channel::Close() {
     hub_->RemoveLane(std::exchange(lane_number_, 0));
     link.swap(link_);
     inbox.swap(inbox_);
+    for (Inbound& inbound : beside_) inbox.push_back(std::move(inbound));
+    beside_.clear();
     fd_epoll_ = UniqueFd();
     fd_event_ = UniqueFd();
     hub_->OnClosed(*this, linger);

@@ -1,6 +1,8 @@
 // A channel whose carrier is a lane: how its messages get there and off it. docs/lane.md, "Frames
 // on a lane".
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,8 +13,6 @@ namespace {
 
 // Records that one turn takes off a lane: the hub's other channels have theirs.
 constexpr int kRecordsPerTurn = 256;
-// A message in pieces waits for its reader to make room, which nobody announces.
-constexpr absl::Duration kLookForRoom = absl::Milliseconds(1);
 
 }  // namespace
 
@@ -20,93 +20,45 @@ constexpr absl::Duration kLookForRoom = absl::Milliseconds(1);
 
 Status Channel::SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                            Deadline deadline) {
-  Outbound outbound(message, link, /*parts=*/false);
+  Outbound outbound(message, link, /*parts=*/link == nullptr);
   PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
   const uint64_t size = outbound.frame_size();
   wire::FrameHeader header = outbound.Header(info_.version, number_);
-  const std::vector<ByteSpan> pieces = outbound.Pieces();
   std::optional<LeaseDescriptor> block;
-  for (bool in_ring = size <= lane_->max_frame();; in_ring = false) {
-    if (!in_ring) {
-      const StatusOr<LeaseDescriptor> leased = outbound.LeasePieces(*options_.pool);
-      // Without memory for it, it goes through the ring as its reader takes it.
-      if (!leased.ok()) return SendInPieces(outbound, header, pieces, link, deadline);
-      block = *leased;
+  std::optional<OutFrame> beside;
+  for (bool in_ring = !outbound.has_parts() && size <= lane_->max_frame();; in_ring = false) {
+    if (!in_ring && link != nullptr) {
+      if (auto leased = outbound.LeasePieces(*options_.pool); leased.ok()) block = *leased;
     }
+    if (!in_ring && !block) beside.emplace(outbound.Compose(info_.version, number_));
     Hub::Lock lock(hub_->mutex());
     PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
     header.sequence = sent_sequence_;
-    if (in_ring ? lane_->WriteMessage(header, pieces) : lane_->WriteBlock(header, *block)) {
+    if (beside) PANNIER_RETURN_IF_ERROR(SendBeside(*beside, header));
+    const bool written = in_ring  ? lane_->WriteMessage(header, outbound.Pieces())
+                         : beside ? lane_->WriteBeside(header, size)
+                                  : lane_->WriteBlock(header, *block);
+    if (written) {
       lane_->Publish();
       CountOut(size);
       ++sent_sequence_;
       outbound.Sent(&stats_);
       return absl::OkStatus();
     }
-    if (!in_ring) {
-      End(MakeError(ErrorKind::kCorruptMessage, "no room on the lane in spite of credit"));
-      return OverStatus();
-    }
+    if (in_ring) continue;  // the reserve is for records alone
+    End(MakeError(ErrorKind::kCorruptMessage, "no room on the lane in spite of credit"));
+    return OverStatus();
   }
 }
 
-Status Channel::SendInPieces(Outbound& outbound, wire::FrameHeader header,
-                             std::span<const ByteSpan> pieces, const std::shared_ptr<Link>& link,
-                             Deadline deadline) {
-  const uint64_t size = outbound.frame_size();
-  Hub::Lock lock(hub_->mutex());
-  do {  // one at a time
-    const Status waited =
-        hub_->Wait(lock, deadline, [this] { return state_ != State::kOpen || !in_pieces_; });
-    PANNIER_RETURN_IF_ERROR(CheckUsable());
-    if (!waited.ok()) return Annotated(waited, "send: another message travels in pieces");
-    PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
-  } while (in_pieces_);
-  in_pieces_ = true;
-  CountOut(size);  // others may send meanwhile, and must leave room in the window
-  Status status = WritePieces(lock, pieces, deadline);
-  in_pieces_ = false;
-  if (status.ok()) {
-    header.sequence = sent_sequence_;
-    if (lane_->WriteEnd(header)) {
-      ++sent_sequence_;
-      outbound.Sent(&stats_);
-    } else {
-      status = MakeError(ErrorKind::kCorruptMessage, "no room on the lane for a message's end");
-      End(status);
-    }
-  } else {
-    --sent_.messages;
-    sent_.bytes -= size;
-    if (state_ == State::kOpen) (void)lane_->WriteDropped();
-  }
-  lane_->Publish();
-  hub_->StateChanged();
-  return status;
-}
-
-Status Channel::WritePieces(Hub::Lock& lock, std::span<const ByteSpan> pieces, Deadline deadline) {
-  const size_t longest = lane_->max_frame() / 2;
-  for (ByteSpan rest : pieces) {
-    while (!rest.empty()) {
-      const ByteSpan piece = rest.first(std::min(rest.size(), longest));
-      if (lane_->WritePiece(piece)) {
-        rest = rest.subspan(piece.size());
-        continue;
-      }
-      lane_->Publish();
-      if (deadline.Passed()) {
-        return Annotated(MakeError(ErrorKind::kPoolExhausted,
-                                   "no memory in the pool, and the peer takes nothing"),
-                         "send");
-      }
-      const Status waited = hub_->Wait(lock, Earlier(deadline, Deadline::After(kLookForRoom)),
-                                       [this] { return state_ != State::kOpen; });
-      PANNIER_RETURN_IF_ERROR(CheckUsable());
-      if (KindOf(waited) != ErrorKind::kDeadlineExceeded) return Annotated(waited, "send");
-    }
-  }
-  return absl::OkStatus();
+Status Channel::SendBeside(OutFrame& frame, const wire::FrameHeader& header) {
+  NeedWay();
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &header.sequence,
+              sizeof(header.sequence));
+  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kYes) return absl::OkStatus();
+  OnDisconnect();
+  return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
 }
 
 // ---- Receiving ----------------------------------------------------------------------
@@ -124,32 +76,89 @@ void Channel::TakeAllFromLane() {
 bool Channel::TakeFromLane() {
   if (Over()) return false;
   LaneCarrier::Received received;
-  const StatusOr<bool> found = lane_->Read(&received, options_.max_message_bytes);
+  const StatusOr<bool> found = lane_->Read(&received);
   if (!found.ok()) {
     End(found.status());
     return false;
   }
   if (!*found) return false;
+  if (received.header.connection != number_) {
+    End(MakeError(ErrorKind::kCorruptMessage, "a frame of another connection on the lane"));
+    return false;
+  }
   RawFrame raw;
   raw.head = std::move(received.bytes);
-  if (received.block) {
+  if (received.beside != 0) {
+    OnDue(received.header, received.beside);
+  } else if (received.block) {
+    const uint64_t size = raw.head.size() + received.block->length;
+    if (!CountIn(received.header, size)) return false;
     wire::Frame frame;
     frame.header = received.header;
-    OnMessage(std::move(raw), std::move(frame), received.block);
-    return true;
+    Deliver({nullptr, std::move(frame), std::move(raw), size, received.block});
+  } else {
+    StatusOr<wire::Frame> frame = wire::ParseFrame(raw.head.span(), {});
+    HandleFrame(std::move(raw), std::move(frame));
   }
-  StatusOr<wire::Frame> frame = wire::ParseFrame(raw.head.span(), {});
-  if (frame.ok() && frame->header.connection != number_) {
-    frame = MakeError(ErrorKind::kCorruptMessage, "a frame of another connection on the lane");
-  }
-  HandleFrame(std::move(raw), std::move(frame));
   return true;
 }
 
-void Channel::OnLaneLinkEnded() {
-  TakeAllFromLane();  // what the peer published before
-  if (link_->PeerIsOver()) link_->PeerIsGone();
-  End(MakeError(ErrorKind::kConnectionLost, absl::StrCat("lost ", info_.peer)));
+// ---- Beside the lane --------------------------------------------------------------------
+
+void Channel::OnDue(const wire::FrameHeader& header, uint64_t size) {
+  if (!CountIn(header, size)) return;
+  Inbound inbound;
+  inbound.frame.header = header;
+  inbound.size = size;
+  inbound.due = true;
+  ++due_;
+  inbox_.push_back(std::move(inbound));
+  if (beside_.empty()) NeedWay();
+  FillDue();
+}
+
+void Channel::OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame) {
+  const bool message = frame.ok() && frame->header.Is(wire::FrameType::kMessage);
+  const bool other = frame.ok() && (frame->header.Is(wire::FrameType::kBye) ||
+                                    frame->header.Is(wire::FrameType::kPing));
+  if (Over() || other) return HandleFrame(std::move(raw), std::move(frame));
+  if (!message) {
+    return End(frame.ok() ? MakeError(ErrorKind::kCorruptMessage, "a frame beside the lane")
+                          : frame.status());
+  }
+  const uint64_t size = raw.size();
+  // No more than the window lets come before its record, which is on the lane already.
+  beside_bytes_ += size;
+  if (beside_.size() >= kWindowMessages || (!beside_.empty() && beside_bytes_ > kWindowBytes)) {
+    return End(MakeError(ErrorKind::kCorruptMessage, "messages beside the lane past the window"));
+  }
+  beside_.push_back({nullptr, *std::move(frame), std::move(raw), size});
+  if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
+  FillDue();
+}
+
+// Both sides of this stand in the order in which the peer sent.
+void Channel::FillDue() {
+  while (due_ > 0 && !beside_.empty()) {
+    const auto place = std::find_if(inbox_.begin(), inbox_.end(),
+                                    [](const Inbound& inbound) { return inbound.due; });
+    Inbound came = std::move(beside_.front());
+    beside_.pop_front();
+    beside_bytes_ -= came.size;
+    if (came.frame.header.sequence != place->frame.header.sequence || came.size != place->size) {
+      return End(
+          MakeError(ErrorKind::kCorruptMessage,
+                    absl::StrCat("message ", came.frame.header.sequence, " beside the lane, ",
+                                 place->frame.header.sequence, " was due")));
+    }
+    *place = std::move(came);
+    --due_;
+  }
+  if (HasMessage()) {
+    SignalFd();
+    hub_->OnReady(*this);
+  }
+  if (due_ == 0 && !bye_.ok()) End(bye_);
 }
 
 }  // namespace pannier

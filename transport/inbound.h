@@ -22,6 +22,8 @@ struct Inbound {
   // Of a message that came by lane in a block: where all but its header lies. `frame` has
   // nothing but the header then.
   std::optional<LeaseDescriptor> block = {};
+  // Its record on the lane was taken off, and it travels beside: nothing else is here yet.
+  bool due = false;
 
   // Hands back every lease that the frame names, unopened.
   void HandBack();

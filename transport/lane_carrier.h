@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 
 #include "pannier/base/buffer.h"
 #include "pannier/base/status.h"
@@ -33,35 +32,29 @@ class LaneCarrier {
   bool WriteControl(const wire::FrameHeader& header, ByteSpan body);
   // A message whose bytes after the header lie in a block.
   bool WriteBlock(const wire::FrameHeader& header, const LeaseDescriptor& block);
-  // Bytes of the one message that travels in pieces: leaves the reserve free. At most max_frame().
-  bool WritePiece(ByteSpan bytes);
-  // Its header, when all pieces are written; or that it will not come.
-  bool WriteEnd(const wire::FrameHeader& header);
-  bool WriteDropped();
+  // The place in the order of a message whose frame, of so many bytes, goes on the endpoint.
+  bool WriteBeside(const wire::FrameHeader& header, uint64_t size);
   void Publish() { outbox_->Publish(); }
 
   struct Received {
     wire::FrameHeader header;
-    Buffer bytes;                          // the whole frame; of a block, the header alone
+    Buffer bytes;                          // the whole frame; else the header alone
     std::optional<LeaseDescriptor> block;  // where the rest lies
+    uint64_t beside = 0;                   // bytes of the frame, if it goes on the endpoint
   };
-  // The next frame, copied out of shared memory; false if none is there. `max_bytes` bounds what
-  // comes in pieces. Errors: CorruptMessage.
-  StatusOr<bool> Read(Received* received, uint64_t max_bytes);
+  // The next frame, copied out of shared memory; false if none is there. Errors: CorruptMessage.
+  StatusOr<bool> Read(Received* received);
 
   const std::shared_ptr<LaneInbox>& inbox() const { return inbox_; }
 
  private:
   std::byte* Begin(uint64_t length, bool may_use_reserve);
-  // True if a frame is complete.
-  StatusOr<bool> Handle(const LaneReader::Record& record, Received* received, uint64_t max_bytes);
-  StatusOr<bool> HandleBlock(ByteSpan bytes, Received* received);
-  StatusOr<bool> HandleEnd(ByteSpan bytes, Received* received);
+  // Writes a record of a header and one struct, from the reserve if need be.
+  bool WriteFields(uint8_t kind, const wire::FrameHeader& header, ByteSpan fields);
 
   const std::shared_ptr<LaneInbox> inbox_;
   const std::unique_ptr<LaneOutbox> outbox_;
   const uint64_t max_frame_;
-  std::string pieces_;  // that came so far
 };
 
 }  // namespace pannier

@@ -20,8 +20,8 @@ namespace pannier {
 
 class Outbound {
  public:
-  // `link` may be null: then all buffers travel in the frame. `parts`: buffers may be parts of
-  // their own; else, on a lane, the frame is one run of bytes. Borrows `message`.
+  // `link` may be null: then all buffers travel in the frame. `parts`: long ones as parts of
+  // their own; else the frame is one run of bytes, for a lane. Borrows `message`.
   Outbound(const OutgoingMessage& message, std::shared_ptr<Link> link, bool parts)
       : message_(message), link_(std::move(link)), with_parts_(parts) {}
   ~Outbound();
@@ -36,6 +36,7 @@ class Outbound {
                       const std::function<Status()>& go_on);
   // Bytes of the frame, known once buffers have places.
   uint64_t frame_size() const { return frame_size_; }
+  bool has_parts() const { return !parts_.empty(); }
   // The frame's header; its sequence is still to be set.
   wire::FrameHeader Header(uint16_t version, uint64_t connection) const;
   // The bytes of the first part after the header. Borrowed from the message and from this.

@@ -12,13 +12,21 @@ bool Readable(int fd, int millis) {
   return poll(&poll_fd, 1, millis) == 1;
 }
 
-class Readiness : public testing::TestWithParam<bool> {
+struct Way {
+  const char* name;
+  bool link;
+  Carrier carrier;
+};
+
+class Readiness : public testing::TestWithParam<Way> {
  protected:
-  Pair Make() {
+  static TransportOptions Options() {
     TransportOptions options;
-    options.link = GetParam();
-    return MakePair(dir_.Endpoint("s"), options, options);
+    options.link = GetParam().link;
+    options.carrier = GetParam().carrier;
+    return options;
   }
+  Pair Make() { return MakePair(dir_.Endpoint("s"), Options(), Options()); }
   TempDir dir_;
 };
 
@@ -60,9 +68,7 @@ TEST_P(Readiness, OfEveryMessageOfABurstTakenOneByOne) {
 
 TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
   const Pair pair = Make();
-  TransportOptions options;
-  options.link = GetParam();
-  auto other = Connection::Connect(pair.listener->endpoint(), options, In(5));
+  auto other = Connection::Connect(pair.listener->endpoint(), Options(), In(5));
   ASSERT_TRUE(other.ok());
   auto accepted = pair.listener->Accept(In(5));
   ASSERT_TRUE(accepted.ok());
@@ -76,9 +82,7 @@ TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
 }
 
 TEST_P(Readiness, OfThePeersDeath) {
-  TransportOptions options;
-  options.link = GetParam();
-  auto listener = *Listener::Listen(dir_.Endpoint("s"), options);
+  auto listener = *Listener::Listen(dir_.Endpoint("s"), Options());
   Peer peer({"hold", listener->endpoint()});
   auto connection = listener->Accept(In(20));
   ASSERT_TRUE(connection.ok()) << connection.status();
@@ -107,9 +111,12 @@ TEST_P(Readiness, IsNotForEver) {
   EXPECT_FALSE(Readable(fd, 100)) << "a poller would turn and turn";
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::Values(true, false), [](const auto& way) {
-  return std::string(way.param ? "Link" : "Frames");
-});
+const Way kWays[] = {{"Link", true, Carrier::kZmq},
+                     {"Frames", false, Carrier::kZmq},
+                     {"Lane", true, Carrier::kLane}};
+
+INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::ValuesIn(kWays),
+                         [](const auto& way) { return std::string(way.param.name); });
 
 }  // namespace
 }  // namespace pannier

@@ -35,6 +35,12 @@ class TempDir {
   std::string path_;
 };
 
+// For suites that run over both carriers of the stream.
+inline constexpr Carrier kCarriers[] = {Carrier::kZmq, Carrier::kLane};
+inline std::string CarrierName(const testing::TestParamInfo<Carrier>& carrier) {
+  return carrier.param == Carrier::kLane ? "Lane" : "Zmq";
+}
+
 struct Pair {
   std::shared_ptr<Listener> listener;
   std::shared_ptr<Connection> near;  // connected

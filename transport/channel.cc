@@ -65,7 +65,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
       info_.same_user = peer->uid == geteuid();
       info_.peer = absl::StrCat("pid ", peer->pid, " at ", info_.endpoint);
     }
-    link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+    WatchLink();
   }
   state_ = State::kOpen;
   if (lane == nullptr) return;
@@ -73,9 +73,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
   info_.carrier = "lane";
   lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
   if (lane_number_ != 0) return;
-  const Status failed = SystemError(ENOMEM, "lane: its doorbell cannot be watched");
-  SendBye(failed);
-  End(failed);
+  End(SystemError(ENOMEM, "lane: its doorbell cannot be watched"));
 }
 
 void Channel::SendControl(wire::FrameType type, const std::string& body) {
@@ -159,7 +157,8 @@ Status Channel::AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared
     if (link != usable_link()) return MakeError(ErrorKind::kConnectionLost, "send: the link broke");
     if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
     PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
-  } while (!WindowHasRoom(size));  // another thread took it while this one waited to announce
+    // Another thread may have taken the room while this one waited to announce.
+  } while (!WindowHasRoom(size) || link != usable_link());
   return absl::OkStatus();
 }
 
@@ -235,7 +234,6 @@ bool Channel::TakeInbound(Inbound* inbound) {
   if (!HasMessage()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
-  inbound->link = link_;
   ++taken_.messages;
   taken_.bytes += inbound->size;
   if (state_ == State::kOpen &&
@@ -347,6 +345,11 @@ void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
                         ? absl::StrCat(info_.peer, " closed the connection")
                         : absl::StrCat(info_.peer, " ended the connection: ", reason->text)));
     }
+    case wire::FrameType::kRelink:
+    case wire::FrameType::kOffer:
+    case wire::FrameType::kReady:
+      if (const Status status = hub_->OnLinkFrame(*this, *frame); !status.ok()) End(status);
+      return;
     case wire::FrameType::kPing:
       return;
     default:
@@ -388,7 +391,7 @@ bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
 void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
   const uint64_t size = raw.size();
   if (!CountIn(frame.header, size)) return;
-  Deliver({nullptr, std::move(frame), std::move(raw), size});
+  Deliver({link_, std::move(frame), std::move(raw), size});
 }
 
 void Channel::Deliver(Inbound inbound) {

@@ -42,6 +42,11 @@ class ChannelOwner : public Hub {
   using Hub::Hub;
   // There is something to receive, or the channel ended.
   virtual void OnReady(Channel& channel) = 0;
+  // The channel's link broke while the peer lives.
+  virtual void OnLinkBroken(Channel& channel) = 0;
+  // A frame about a new link came: relink, offer or ready. Errors: CorruptMessage, which ends
+  // the channel.
+  virtual Status OnLinkFrame(Channel& channel, const wire::Frame& frame) = 0;
   // The channel was closed by this side: forget it, now. `linger` is how long its last
   // frames may take: zero if nobody is there to receive them.
   virtual void OnClosed(Channel& channel, absl::Duration linger) = 0;
@@ -78,6 +83,10 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
   void SendBye(const Status& why);
+  // The peer lives and asks for a new link: no lease of the one there is is granted any more.
+  void GiveUpLink();
+  // The new link, in the place of the one that broke or was given up.
+  void Relink(std::unique_ptr<Link> link);
 
   // Hub's lock: frames of the socket, and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
@@ -121,6 +130,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void OnMessage(RawFrame raw, wire::Frame frame);
   void Deliver(Inbound inbound);
   void OnLinkEvent();
+  void WatchLink();
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
   void Unwatch();       // link and process

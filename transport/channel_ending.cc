@@ -26,6 +26,10 @@ constexpr int kLastTurns = 4;
 
 // ---- The peer's end -----------------------------------------------------------------------
 
+void Channel::WatchLink() {
+  link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+}
+
 void Channel::OnLinkEvent() {
   if (link_ended_) return;  // a sender found out first
   const StatusOr<bool> alive = link_->ReceivePackets();
@@ -44,11 +48,27 @@ void Channel::OnLinkBroken() {
   link_broken_ = true;
   // It may be about to end: the kernel closes sockets a moment before it tells of the end.
   process_watch_ = hub_->Watch(link_->socket().peer_process(), [this] { OnPeerDead(); });
-  if (lane_ != nullptr) {
-    // Its bye comes on the lane; but nothing would tell of its death.
-    if (process_watch_ == 0) OnLanePeerGone();
-  } else if (link_->PeerCloses())
-    GoQuiet(kQuietBeforeBye);
+  if (lane_ == nullptr && link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  if (lane_ != nullptr && process_watch_ == 0) OnLanePeerGone();  // nothing would tell of its death
+  hub_->StateChanged();
+  if (state_ == State::kOpen) hub_->OnLinkBroken(*this);
+}
+
+void Channel::GiveUpLink() {
+  OnLinkEvent();  // takes in what it said last
+  if (link_ended_ || Over()) return;
+  link_ended_ = true;
+  Unwatch();
+  OnLinkBroken();
+}
+
+void Channel::Relink(std::unique_ptr<Link> link) {
+  if (state_ != State::kOpen) return;
+  Unwatch();
+  link_ = std::move(link);
+  link_ended_ = link_broken_ = false;
+  ++stats_.relinks;
+  WatchLink();
   hub_->StateChanged();
 }
 
@@ -75,8 +95,8 @@ void Channel::Unwatch() {
 }
 
 void Channel::ForgetLostPeer() {
-  if (lane_ == nullptr && way_gone_ && link_ != nullptr && !link_->socket().Alive())
-    link_->PeerIsGone();
+  const bool told = lane_ != nullptr;  // of its process's end
+  if (!told && way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
 }
 
 void Channel::OnDisconnect() {
@@ -114,12 +134,8 @@ void Channel::GoQuiet(absl::Duration quiet) {
 Deadline Channel::OnTimer() {
   if (state_ == State::kEnding && quiet_.Passed()) {
     ForgetLostPeer();
-    const Status lost =
-        MakeError(ErrorKind::kConnectionLost,
-                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer));
-    // A peer that lives may wait at the lane.
-    if (lane_ != nullptr) SendBye(lost);
-    End(lost);
+    End(MakeError(ErrorKind::kConnectionLost,
+                  absl::StrCat("lost ", info_.peer.empty() ? info_.endpoint : info_.peer)));
   }
   return state_ == State::kEnding ? quiet_ : Deadline::Never();
 }
@@ -141,10 +157,10 @@ void Channel::SendBye(const Status& why) {
 
 void Channel::End(Status status) {
   if (Over()) return;
-  if (KindOf(status) == ErrorKind::kCorruptMessage) {
-    status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
-    SendBye(status);
-  }
+  const bool corrupt = KindOf(status) == ErrorKind::kCorruptMessage;
+  if (corrupt) status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
+  // On a lane a peer that lives learns of it by this alone.
+  if (corrupt || lane_ != nullptr) SendBye(status);
   state_ = State::kEnded;
   status_ = std::move(status);
   quiet_ = Deadline::Never();
@@ -184,10 +200,7 @@ void Channel::Close() {
     hub_->OnClosed(*this, linger);
     hub_->StateChanged();
   }
-  for (Inbound& inbound : inbox) {
-    inbound.link = link;
-    inbound.HandBack();
-  }
+  for (Inbound& inbound : inbox) inbound.HandBack();
 }
 
 }  // namespace pannier

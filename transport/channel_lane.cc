@@ -95,7 +95,7 @@ bool Channel::TakeFromLane() {
     if (!CountIn(received.header, size)) return false;
     wire::Frame frame;
     frame.header = received.header;
-    Deliver({nullptr, std::move(frame), std::move(raw), size, received.block});
+    Deliver({link_, std::move(frame), std::move(raw), size, received.block});
   } else {
     StatusOr<wire::Frame> frame = wire::ParseFrame(raw.head.span(), {});
     HandleFrame(std::move(raw), std::move(frame));
@@ -108,6 +108,7 @@ bool Channel::TakeFromLane() {
 void Channel::OnDue(const wire::FrameHeader& header, uint64_t size) {
   if (!CountIn(header, size)) return;
   Inbound inbound;
+  inbound.link = link_;
   inbound.frame.header = header;
   inbound.size = size;
   inbound.due = true;
@@ -132,7 +133,7 @@ void Channel::OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (beside_.size() >= kWindowMessages || (!beside_.empty() && beside_bytes_ > kWindowBytes)) {
     return End(MakeError(ErrorKind::kCorruptMessage, "messages beside the lane past the window"));
   }
-  beside_.push_back({nullptr, *std::move(frame), std::move(raw), size});
+  beside_.push_back({link_, *std::move(frame), std::move(raw), size});
   if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   FillDue();
 }
@@ -151,6 +152,7 @@ void Channel::FillDue() {
                     absl::StrCat("message ", came.frame.header.sequence, " beside the lane, ",
                                  place->frame.header.sequence, " was due")));
     }
+    came.link = std::move(place->link);  // what it leases is of the link of its place
     *place = std::move(came);
     --due_;
   }

@@ -54,7 +54,8 @@ ConnectingHub::ConnectingHub(std::unique_ptr<ZmqSocket> socket, const TransportO
       options_(options),
       endpoint_(endpoint),
       routing_(routing),
-      number_(number) {}
+      number_(number),
+      relinker_(*this, options, endpoint.text) {}
 
 StatusOr<std::shared_ptr<Channel>> ConnectingHub::Greet(Deadline deadline) {
   auto channel =
@@ -119,26 +120,20 @@ StatusOr<ConnectingHub::Linked> ConnectingHub::TryLink(Deadline deadline) {
   if (welcome_->link_name.empty()) {
     return MakeError(ErrorKind::kRefused, "the listener offers none");
   }
-  PANNIER_ASSIGN_OR_RETURN(UniqueFd fd, LinkSocket::Connect(welcome_->link_name));
-  auto socket = std::make_shared<LinkSocket>(std::move(fd));
-  PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, socket->Peer());
-  if (peer.uid != geteuid()) {
-    return MakeError(ErrorKind::kRefused, absl::StrCat("link: the listener is of user ", peer.uid));
-  }
-  const std::string name = absl::StrCat("pid ", peer.pid, " at ", endpoint_.text);
-  PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LeaseRow> row,
-                           Link::OpenRow(*options_.pool, name, socket));
   std::unique_ptr<LaneInbox> inbox;
   if (welcome_->lane) {
     PANNIER_ASSIGN_OR_RETURN(inbox, LaneInbox::Create());
   }
-  PANNIER_RETURN_IF_ERROR(Link::SendToken(*socket, welcome_->token, row->ring_fd(), inbox.get()));
+  PANNIER_ASSIGN_OR_RETURN(Link::Request request,
+                           Link::Knock(welcome_->link_name, welcome_->token, endpoint_.text,
+                                       *options_.pool, inbox.get()));
   PANNIER_ASSIGN_OR_RETURN(
       Link::Greeting accepted,
-      AwaitAccepted(*socket, Earlier(deadline, Deadline::After(options_.handshake_timeout))));
+      AwaitAccepted(*request.socket,
+                    Earlier(deadline, Deadline::After(options_.handshake_timeout))));
   Linked linked;
-  PANNIER_ASSIGN_OR_RETURN(
-      linked.link, Link::Create(name, socket, options_.pool, std::move(row), accepted.ring));
+  PANNIER_ASSIGN_OR_RETURN(linked.link, Link::Create(request.peer, request.socket, options_.pool,
+                                                     std::move(request.row), accepted.ring));
   if (inbox != nullptr) {
     inbox->CloseRingFd();
     PANNIER_ASSIGN_OR_RETURN(
@@ -207,7 +202,7 @@ void ConnectingHub::OnDisconnect() {
 }
 
 Deadline ConnectingHub::OnTimer() {
-  if (channel_ != nullptr) return channel_->OnTimer();
+  if (channel_ != nullptr) return Earlier(channel_->OnTimer(), relinker_.OnTimer());
   if (welcome_.has_value() || !refusal_.ok()) return Deadline::Never();
   if (next_hello_.Passed()) {
     SendHello();
@@ -239,7 +234,19 @@ void ConnectingHub::SendFrame(wire::FrameType type, uint16_t version, const std:
   Send(routing_, out);
 }
 
+void ConnectingHub::OnLinkBroken(Channel& channel) { relinker_.OnLinkBroken(channel); }
+
+Status ConnectingHub::OnLinkFrame(Channel&, const wire::Frame& frame) {
+  if (!frame.header.Is(wire::FrameType::kOffer)) {
+    return MakeError(ErrorKind::kCorruptMessage, "a frame of the connecting side's");
+  }
+  PANNIER_ASSIGN_OR_RETURN(const wire::Offer offer, wire::ParseOffer(frame.stream));
+  relinker_.OnOffer(offer);
+  return absl::OkStatus();
+}
+
 void ConnectingHub::OnClosed(Channel&, absl::Duration linger) {
+  relinker_.Stop();
   channel_ = nullptr;
   Shutdown(linger);
 }

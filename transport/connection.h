@@ -81,6 +81,7 @@ struct ConnectionStats {
   uint64_t inline_bytes_sent = 0;  // buffers inside frames
   uint64_t inline_bytes_received = 0;
   uint64_t copied_bytes = 0;  // payload bytes that this side copied, either way
+  uint64_t relinks = 0;       // how often a link that broke was replaced
 };
 
 class Connection {

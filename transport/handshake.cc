@@ -35,8 +35,18 @@ Limits ReadLimits(ByteReader& reader) {
   return limits;
 }
 
-// A flag that peers of before it do not send.
-bool ReadLater(ByteReader& reader) { return reader.remaining() > 0 && reader.Read<uint8_t>() != 0; }
+// Where a link is to be made: the same in welcome and offer.
+void WriteLinkName(ByteWriter& writer, const Token& token, const std::string& name) {
+  writer.Write(token);
+  writer.Write<uint8_t>(static_cast<uint8_t>(name.size()));
+  writer.WriteSpan(AsBytes(name));
+}
+
+void ReadLinkName(ByteReader& reader, Token* token, std::string* name) {
+  *token = reader.Read<Token>();
+  const uint8_t size = reader.Read<uint8_t>();
+  *name = AsText(reader.ReadSpan(size));
+}
 
 template <typename T>
 StatusOr<T> Checked(const ByteReader& reader, bool valid, T value, std::string_view what) {
@@ -67,10 +77,15 @@ std::string Serialize(const Welcome& welcome) {
   ByteWriter writer(&body);
   writer.Write(welcome.version);
   WriteLimits(writer, welcome.limits);
-  writer.Write(welcome.token);
-  writer.Write<uint8_t>(static_cast<uint8_t>(welcome.link_name.size()));
-  writer.WriteSpan(AsBytes(welcome.link_name));
+  WriteLinkName(writer, welcome.token, welcome.link_name);
   writer.Write<uint8_t>(welcome.lane);
+  return body;
+}
+
+std::string Serialize(const Offer& offer) {
+  std::string body;
+  ByteWriter writer(&body);
+  WriteLinkName(writer, offer.token, offer.link_name);
   return body;
 }
 
@@ -106,7 +121,7 @@ StatusOr<Hello> ParseHello(ByteSpan body) {
   hello.wants_link = reader.Read<uint8_t>() != 0;
   hello.limits = ReadLimits(reader);
   hello.name = ReadText(reader);
-  hello.takes_lane = ReadLater(reader);
+  hello.takes_lane = reader.Read<uint8_t>() != 0;
   return Checked(reader, Usable(hello.limits), std::move(hello), "hello");
 }
 
@@ -115,10 +130,8 @@ StatusOr<Welcome> ParseWelcome(ByteSpan body) {
   Welcome welcome;
   welcome.version = reader.Read<uint16_t>();
   welcome.limits = ReadLimits(reader);
-  welcome.token = reader.Read<Token>();
-  const uint8_t size = reader.Read<uint8_t>();
-  welcome.link_name = AsText(reader.ReadSpan(size));
-  welcome.lane = ReadLater(reader);
+  ReadLinkName(reader, &welcome.token, &welcome.link_name);
+  welcome.lane = reader.Read<uint8_t>() != 0;
   const bool valid = Usable(welcome.limits) && welcome.version >= kLeastVersion &&
                      welcome.version <= kGreatestVersion;
   return Checked(reader, valid, std::move(welcome), "welcome");
@@ -139,6 +152,13 @@ StatusOr<Ready> ParseReady(ByteSpan body) {
   ready.has_link = reader.Read<uint8_t>() != 0;
   ready.no_link_reason = ReadText(reader);
   return Checked(reader, true, std::move(ready), "ready");
+}
+
+StatusOr<Offer> ParseOffer(ByteSpan body) {
+  ByteReader reader(body);
+  Offer offer;
+  ReadLinkName(reader, &offer.token, &offer.link_name);
+  return Checked(reader, true, std::move(offer), "offer");
 }
 
 StatusOr<Credit> ParseCredit(ByteSpan body) {

@@ -44,7 +44,8 @@ class ConnectionInfo:
 @dataclass(frozen=True)
 class ConnectionStats:
     """Counts since the connection was made. ``copied_bytes`` are the payload bytes that this side
-    copied, in either direction: 0 if all buffers were sent from its pool."""
+    copied, in either direction: 0 if all buffers were sent from its pool. ``relinks``: how often a
+    link that broke while its peer lived was replaced."""
 
     messages_sent: int
     messages_received: int
@@ -55,6 +56,7 @@ class ConnectionStats:
     inline_bytes_sent: int
     inline_bytes_received: int
     copied_bytes: int
+    relinks: int
 
 
 def make_options(

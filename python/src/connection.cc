@@ -107,6 +107,7 @@ nb::dict StatsDict(const ConnectionStats& stats) {
   dict["inline_bytes_sent"] = stats.inline_bytes_sent;
   dict["inline_bytes_received"] = stats.inline_bytes_received;
   dict["copied_bytes"] = stats.copied_bytes;
+  dict["relinks"] = stats.relinks;
   return dict;
 }
 

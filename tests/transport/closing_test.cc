@@ -144,6 +144,7 @@ TEST_P(Closing, OfAListenerDoesNotTakeAwayTheFileOfAnother) {
 }
 
 TEST_P(Closing, OfAListenerRefusesWhoIsAboutToGreet) {
+  far_.carrier = Carrier::kAuto;  // such a peer has no lane
   auto listener = *Listener::Listen(dir_.Endpoint("s"), far_);
   RawPeer first(listener->endpoint());
   auto accepting = std::async(std::launch::async, [&] { return listener->Accept(In(5)); });

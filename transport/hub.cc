@@ -39,7 +39,8 @@ Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted, a
     : interrupted_(std::move(interrupted)),
       epoch_(ProcessEpoch()),
       socket_(std::move(socket)),
-      spin_time_(absl::ToChronoNanoseconds(spin), ProcessorsToRunOn()),
+      spin_time_(absl::ToChronoNanoseconds(std::max(spin, absl::ZeroDuration())),
+                 ProcessorsToRunOn()),
       next_watch_(kFirstFree) {}
 
 Hub::~Hub() {

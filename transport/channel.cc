@@ -216,7 +216,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
 
 // ---- Receiving ----------------------------------------------------------------------
 
-StatusOr<Message> Channel::Receive(Deadline deadline) {
+StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& options) {
   if (pannier::Forked(hub_->epoch())) return Forked();
   Inbound inbound;
   {
@@ -227,7 +227,7 @@ StatusOr<Message> Channel::Receive(Deadline deadline) {
       return Annotated(waited, "receive");
     }
   }
-  return OpenInbound(std::move(inbound));
+  return OpenInbound(std::move(inbound), options);
 }
 
 bool Channel::TakeInbound(Inbound* inbound) {
@@ -246,9 +246,10 @@ bool Channel::TakeInbound(Inbound* inbound) {
   return true;
 }
 
-StatusOr<Message> Channel::OpenInbound(Inbound inbound) {
+StatusOr<Message> Channel::OpenInbound(Inbound inbound, const ReceiveOptions& options) {
   ConnectionStats seen;
-  StatusOr<Message> message = OpenMessage(std::move(inbound), options_.readonly, &seen);
+  StatusOr<Message> message =
+      OpenMessage(std::move(inbound), options_.readonly || options.readonly, &seen);
   const Hub::Lock lock(hub_->mutex());
   stats_.messages_received += seen.messages_received;
   stats_.stream_bytes_received += seen.stream_bytes_received;

@@ -61,7 +61,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   ~Channel() override;
 
   Status Send(const OutgoingMessage& message, Deadline deadline) override;
-  StatusOr<Message> Receive(Deadline deadline) override;
+  using Connection::Receive;
+  StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) override;
   StatusOr<bool> Poll(Deadline deadline) override;
   StatusOr<int> fd() override;
   void Close() override;
@@ -97,7 +98,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool TakeInbound(Inbound* inbound);
 
   // No lock: makes the message of what TakeInbound gave.
-  StatusOr<Message> OpenInbound(Inbound inbound);
+  StatusOr<Message> OpenInbound(Inbound inbound, const ReceiveOptions& options = {});
 
   // Hub's lock: state.
   State state() const { return state_; }

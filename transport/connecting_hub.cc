@@ -202,7 +202,9 @@ void ConnectingHub::OnDisconnect() {
 }
 
 Deadline ConnectingHub::OnTimer() {
-  if (channel_ != nullptr) return Earlier(channel_->OnTimer(), relinker_.OnTimer());
+  if (channel_ != nullptr) {
+    return Earlier(Earlier(channel_->OnTimer(), relinker_.OnTimer()), options_.pool->Maintain());
+  }
   if (welcome_.has_value() || !refusal_.ok()) return Deadline::Never();
   if (next_hello_.Passed()) {
     SendHello();

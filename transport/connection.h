@@ -84,6 +84,12 @@ struct ConnectionStats {
   uint64_t relinks = 0;       // how often a link that broke was replaced
 };
 
+// Of one call of Receive.
+struct ReceiveOptions {
+  // Offer this message's buffers read-only, whatever TransportOptions::readonly says.
+  bool readonly = false;
+};
+
 class Connection {
  public:
   // Connects and completes the handshake; the listener may start later, until
@@ -106,7 +112,8 @@ class Connection {
   // and everything it sent was received), CorruptMessage (the connection is closed),
   // kSystem (a segment could not be mapped; that message is lost, the connection goes
   // on), Closed, Interrupted, Forked.
-  virtual StatusOr<Message> Receive(Deadline deadline) = 0;
+  virtual StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) = 0;
+  StatusOr<Message> Receive(Deadline deadline) { return Receive(deadline, ReceiveOptions()); }
 
   // True if Receive would return at once, be it with an error. Waits until `deadline`.
   virtual StatusOr<bool> Poll(Deadline deadline) = 0;

@@ -388,7 +388,7 @@ Deadline ListeningHub::OnTimer() {
     probes_.pop_front();
     probe = true;
   }
-  Deadline next = door_.OnTimer();
+  Deadline next = Earlier(door_.OnTimer(), options_.pool->Maintain());
   if (!probes_.empty()) next = Earlier(next, probes_.front());
   for (const auto& [routing, channel] : channels_) {
     if (probe) channel->Probe();

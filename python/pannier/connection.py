@@ -126,26 +126,26 @@ class Connection(Closing):
         Errors as for ``send``."""
         self._core.send(message.stream, message.buffers, timeout)
 
-    def recv(self, timeout: float | None = None) -> Any:
+    def recv(self, timeout: float | None = None, *, readonly: bool = False) -> Any:
         """The next object.
 
         Its arrays are writable where the sender's were (writes are seen by nobody else), unless
-        the connection is read-only. Each is handed back to the sender when its last view dies,
+        the connection is read-only or `readonly` asks for it, this once: the fastest way. Each is handed back to the sender when its last view dies,
         on any thread, also after the connection is closed.
 
         Raises DeadlineExceeded; CorruptMessage; ForbiddenGlobal and what ``pickle.loads`` raises:
         that message is gone then, its buffers are handed back, and the connection goes on.
         """
-        stream, buffers = self._core.receive(timeout)
+        stream, buffers = self._core.receive(timeout, readonly)
         try:
             return self._load(stream, buffers)
         finally:
             del stream, buffers  # an exception's traceback keeps this frame
 
-    def recv_message(self, timeout: float | None = None) -> Message:
+    def recv_message(self, timeout: float | None = None, *, readonly: bool = False) -> Message:
         """The next message, not unpickled: for ``pickle.loads(message.stream,
         buffers=message.buffers)``, for ``message.load()``, or to be sent on."""
-        stream, buffers = self._core.receive(timeout)
+        stream, buffers = self._core.receive(timeout, readonly)
         return Message(stream, buffers, _loads=self._load)
 
     def poll(self, timeout: float | None = 0.0) -> bool:

@@ -68,6 +68,16 @@ def test_what_was_read_only_stays_so(echo):
         readonly[0] = 1
 
 
+def test_a_message_received_read_only(echo):
+    for readonly in (False, True, False):
+        echo.send(np.arange(100_000))
+        assert echo.recv(30, readonly=readonly).flags.writeable is not readonly
+        echo.send(np.arange(100_000))
+        message = echo.recv_message(30, readonly=readonly)
+        assert message.buffers[0].readonly is readonly
+        assert same(message.load(), np.arange(100_000))
+
+
 VALUES = {
     "nothing": np.empty((0, 3)),
     "no dimension": np.array(2.5),

@@ -303,6 +303,20 @@ TEST_P(Conformance, ReadonlyConnectionsOfferAllReadonly) {
   for (const Buffer& buffer : message->buffers) EXPECT_TRUE(buffer.readonly());
 }
 
+TEST_P(Conformance, AReadonlyReceiveIsSoForItsMessageAlone) {
+  const Pair pair = Make();
+  const std::vector<Buffer> sent = {Pattern(10, 1), Pattern(100'000, 2)};
+  for (const bool readonly : {false, true, false}) {
+    ASSERT_TRUE(pair.near->Send({.buffers = sent}, In(5)).ok());
+    auto message = pair.far->Receive(In(5), {.readonly = readonly});
+    ASSERT_TRUE(message.ok());
+    for (size_t i = 0; i < sent.size(); ++i) {
+      EXPECT_EQ(message->buffers[i].readonly(), readonly);
+      EXPECT_TRUE(SameBytes(message->buffers[i], sent[i]));
+    }
+  }
+}
+
 TEST_P(Conformance, ManyThreadsOnOneConnection) {
   const Pair pair = Make();
   constexpr int kThreads = 4, kEach = 250;

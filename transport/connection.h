@@ -45,7 +45,7 @@ struct TransportOptions {
   Carrier carrier = Carrier::kAuto;
   // How long a wait on a lane may turn before it sleeps, at most: it saves the waking of a
   // processor and costs its time. Less is used while waits are long, and none where only one
-  // processor may be used. Zero: never.
+  // processor may be used; more than a millisecond is taken for one. Zero: never.
   absl::Duration spin = absl::Microseconds(50);
   // tcp:// is neither encrypted nor authenticated: listening on it is refused unless
   // this is set.

@@ -18,6 +18,8 @@ namespace {
 
 // How long a wait goes without asking whether the caller was interrupted.
 constexpr int kSliceMillis = 100;
+// Who spins sees neither a link's end nor a signal.
+constexpr absl::Duration kMostSpin = absl::Milliseconds(1);
 // Frames received before the watches get their turn.
 constexpr int kFramesPerTurn = 256;
 // Of the waits that find what they want on a lane, one in so many serves all else too.
@@ -39,7 +41,7 @@ Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted, a
     : interrupted_(std::move(interrupted)),
       epoch_(ProcessEpoch()),
       socket_(std::move(socket)),
-      spin_time_(absl::ToChronoNanoseconds(std::max(spin, absl::ZeroDuration())),
+      spin_time_(absl::ToChronoNanoseconds(std::clamp(spin, absl::ZeroDuration(), kMostSpin)),
                  ProcessorsToRunOn()),
       next_watch_(kFirstFree) {}
 
@@ -70,11 +72,11 @@ Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) 
 }
 
 Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
+  if (done()) return absl::OkStatus();
   bool served = false;
   bool may_spin = true;
   Deadline ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
   for (;;) {
-    if (done()) return absl::OkStatus();
     if (served && deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "");
     bool ask = true;
     if (on_duty_) {
@@ -86,8 +88,9 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
       NotifyWaiters();
     }
     served = true;
+    if (done()) return absl::OkStatus();
     // Events of others come so fast, perhaps, that no slice ever passes.
-    if (interrupted_ && (ask || ask_by.Passed()) && !done()) {
+    if (interrupted_ && (ask || ask_by.Passed())) {
       ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
       if (Interrupted(lock)) {
         return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");

@@ -196,8 +196,8 @@ class Listener(Closing):
     ``carrier``: what carries the pickle streams, where both sides agree: "lane", rings in shared
     memory, for which the peer must be a process of this host; "zmq"; or "auto", a lane where there
     can be one. ``spin``: for how many seconds at most a call that waits on a lane may turn before
-    it sleeps; less is used while waits are long. It saves the waking of a processor and costs its
-    time: 0 for never. By default 50 microseconds.
+    it sleeps; less is used while waits are long, and never more than a millisecond. It saves the
+    waking of a processor and costs its time: 0 for never. By default 50 microseconds.
 
     Raises ValueError (endpoint, carrier, spin; tcp without ``insecure``), OSError (errno EADDRINUSE).
     """

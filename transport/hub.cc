@@ -75,7 +75,7 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
   if (done()) return absl::OkStatus();
   bool served = false;
   bool may_spin = true;
-  Deadline ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
+  Deadline ask_by = Deadline::Never();
   for (;;) {
     if (served && deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "");
     bool ask = true;
@@ -87,30 +87,31 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
       on_duty_ = false;
       NotifyWaiters();
     }
-    served = true;
     if (done()) return absl::OkStatus();
     // Events of others come so fast, perhaps, that no slice ever passes.
-    if (interrupted_ && (ask || ask_by.Passed())) {
-      ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
-      if (Interrupted(lock)) {
-        return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
-      }
+    if (interrupted_ && (ask || ask_by.Passed()) && Interrupted(lock)) {
+      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
     }
+    if (ask || !served) ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
+    served = true;
   }
 }
 
 bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin) {
-  const auto start = SpinTime::Clock::now();
+  SpinTime::Clock::time_point start;
   bool in_vain = false;
   bool found = false;
   if (!lanes_.empty()) {
     lanes_.WakeFew();
     lanes_.Serve();
-    if (!done() && !deadline.Passed() && std::exchange(*may_spin, false)) {
-      in_vain = !SpinOnLanes(lock, deadline);
-      if (!in_vain) {
+    if (!done() && std::exchange(*may_spin, false)) {
+      start = SpinTime::Clock::now();
+      const auto until = start + spin_time_.Next();
+      if (SpinOnLanes(lock, std::min(until, deadline.when()))) {
         spin_time_.Paid();
         lanes_.Serve();
+      } else {
+        in_vain = until <= deadline.when();
       }
     }
     found = done();
@@ -125,13 +126,10 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   return ask;
 }
 
-bool Hub::SpinOnLanes(Lock& lock, Deadline deadline) {
-  SpinTime::Duration time = spin_time_.Next();
-  if (!deadline.never()) time = std::min(time, absl::ToChronoNanoseconds(deadline.Remaining()));
-  if (time.count() == 0) return false;
+bool Hub::SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until) {
   // Relaxed, here and where it is set: the lock is taken before anything is looked at.
   nudged_.store(false, std::memory_order_relaxed);
-  return lanes_.Spin(lock, time, nudged_);
+  return lanes_.Spin(lock, until, nudged_);
 }
 
 bool Hub::Interrupted(Lock& lock) {
@@ -285,6 +283,7 @@ uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on
     return 0;
   }
   lane_watches_.emplace(number, watch);
+  if (sleeping_) Wake();  // it is not armed yet
   return number;
 }
 

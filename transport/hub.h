@@ -99,7 +99,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // One turn of the duty: serves, and sleeps if `done` is not so yet. `may_spin` is of the whole
   // wait, and used up. True if the caller's interrupt hook should be asked.
   bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin);
-  bool SpinOnLanes(Lock& lock, Deadline deadline);
+  bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
   void ReceiveFrames();
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
   bool Sleep(Lock& lock, Deadline until);

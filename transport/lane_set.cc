@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "pannier/shm/spin_time.h"
-
 namespace pannier {
 namespace {
 
@@ -41,41 +39,40 @@ bool LaneSet::Serve() {
   return any;
 }
 
-void LaneSet::WakeUp(uint64_t number, Lane& lane) {
-  lane.armed = false;
+bool LaneSet::WakeUp(uint64_t number, Lane& lane) {
+  if (!std::exchange(lane.armed, false)) return false;
   awake_.push_back(number);
-  // The writer took the bell: its ring is to be heard once.
-  if (!lane.inbox->reader().Disarm()) lane.inbox->doorbell().Silence();
+  return !lane.inbox->reader().Disarm();
 }
 
 void LaneSet::Wake(uint64_t number) {
   const auto lane = lanes_.find(number);
   if (lane == lanes_.end()) return;
-  if (lane->second.armed) return WakeUp(number, lane->second);
-  lane->second.inbox->doorbell().Silence();  // rung while it was being disarmed
+  // In any case: it may have been rung for what was seen before, or for nothing.
+  lane->second.inbox->doorbell().Silence();
+  (void)WakeUp(number, lane->second);
 }
 
 void LaneSet::WakeFew() {
   if (lanes_.size() > kFew || awake_.size() == lanes_.size()) return;
   for (auto& [number, lane] : lanes_) {
-    if (lane.armed) WakeUp(number, lane);
+    // A ring that is under way still comes to Wake, and costs a turn.
+    if (WakeUp(number, lane)) lane.inbox->doorbell().Silence();
   }
 }
 
-bool LaneSet::Spin(Lock& lock, std::chrono::nanoseconds time, const std::atomic<bool>& stop) {
+bool LaneSet::Spin(Lock& lock, SpinTime::Clock::time_point until, const std::atomic<bool>& stop) {
   for (const uint64_t number : awake_) looked_at_.push_back(lanes_.at(number).inbox);
   if (looked_at_.empty()) return false;
   lock.unlock();
   bool found = false;
-  const auto until = std::chrono::steady_clock::now() + time;
-  do {
+  // Relaxed: it is only a reason to take the lock and look.
+  while (!found && !stop.load(std::memory_order_relaxed) && SpinTime::Clock::now() < until) {
     for (int i = 0; i < kLooksPerTime && !found; ++i) {
       for (const auto& inbox : looked_at_) found = found || !inbox->reader().Empty();
       if (!found) SpinPause();
     }
-    // Relaxed: it is only a reason to take the lock and look.
-  } while (!found && !stop.load(std::memory_order_relaxed) &&
-           std::chrono::steady_clock::now() < until);
+  }
   lock.lock();
   looked_at_.clear();
   return found;

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "pannier/shm/lane.h"
+#include "pannier/shm/spin_time.h"
 
 namespace pannier {
 
@@ -38,9 +38,9 @@ class LaneSet {
   void Wake(uint64_t number);
   // Wakes the lanes that a waiting thread had better look at: all, if they are few.
   void WakeFew();
-  // Looks at what is awake for so long, the lock released; ends early, too, when `stop` is set.
+  // Looks at what is awake until then, the lock released; ends early, too, when `stop` is set.
   // True if something is there.
-  bool Spin(Lock& lock, std::chrono::nanoseconds time, const std::atomic<bool>& stop);
+  bool Spin(Lock& lock, SpinTime::Clock::time_point until, const std::atomic<bool>& stop);
   // Arms all that is awake. False if something is there: then there is no sleeping.
   bool Arm();
 
@@ -50,7 +50,8 @@ class LaneSet {
     std::function<void()> on_records;
     bool armed = false;
   };
-  void WakeUp(uint64_t number, Lane& lane);
+  // True if it was armed and its writer took the bell: it rings, or did.
+  bool WakeUp(uint64_t number, Lane& lane);
 
   std::map<uint64_t, Lane> lanes_;
   std::vector<uint64_t> awake_;                        // numbers; some may be removed

@@ -226,5 +226,16 @@ TEST_F(HostileLane, ADoorbellThatNeverStopsCostsNobodyAMessage) {
   EXPECT_EQ(AsText(message->stream.span()), "and this");
 }
 
+// As it is after a turn in which the record was seen before its ring.
+TEST_F(HostileLane, ARingForNothingIsHeardOnce) {
+  LanePeer peer(listener_->endpoint());
+  const auto connection = AcceptFrom(peer);
+  EXPECT_FALSE(*connection->Poll(Deadline::After(absl::Milliseconds(10))));
+  peer.Ring();
+  const double before = ProcessorSeconds();
+  EXPECT_FALSE(*connection->Poll(Deadline::After(absl::Seconds(1))));
+  EXPECT_LT(ProcessorSeconds() - before, 0.3);
+}
+
 }  // namespace
 }  // namespace pannier

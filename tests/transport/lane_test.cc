@@ -1,7 +1,5 @@
 // What a connection whose stream goes by lane does beside what all connections do: order of what
 // goes in the ring, in blocks and beside; sleep and waking; memory.
-#include <time.h>
-
 #include <fstream>
 #include <random>
 #include <thread>
@@ -127,12 +125,6 @@ TEST_F(Lane, TellsThatThePeerDiedWhileWeSpinAndWhileWeSleep) {
     killer.join();
     peer.Join();
   }
-}
-
-double ProcessorSeconds() {
-  timespec now;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 TEST_F(Lane, ThatIsIdleBurnsNothing) {

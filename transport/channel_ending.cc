@@ -95,8 +95,8 @@ void Channel::Unwatch() {
 }
 
 void Channel::ForgetLostPeer() {
-  const bool told = lane_ != nullptr;  // of its process's end
-  if (!told && way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
+  const bool used_way = lane_ == nullptr || needs_way_;
+  if (used_way && way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
 }
 
 void Channel::OnDisconnect() {

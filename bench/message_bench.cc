@@ -27,6 +27,7 @@ class EchoBack {
   void operator()() {
     if (connection_ == nullptr) {
       connection_ = *Connection::Connect(Endpoint(), options_, Deadline::After(absl::Seconds(10)));
+      RunOn(1);  // now: with one processor it would not spin
     }
     const auto message = connection_->Receive(Deadline::Never());
     if (!message.ok()) _exit(0);
@@ -50,6 +51,7 @@ void MessageEcho(benchmark::State& state, Carrier carrier, absl::Duration spin) 
   if (!listener.ok()) return state.SkipWithError("no listener");
   const auto connection = (*listener)->Accept(Deadline::After(absl::Seconds(10)));
   if (!connection.ok()) return state.SkipWithError("no connection");
+  const OnFirst bound;
   const std::string stream(static_cast<size_t>(state.range(0)), 'x');
   for (auto _ : state) {
     (void)(*connection)->Send({.stream = AsBytes(stream)}, Deadline::Never());
@@ -64,7 +66,22 @@ void LaneNoSpin(benchmark::State& state) {
 }
 void Zmq(benchmark::State& state) { MessageEcho(state, Carrier::kZmq, absl::ZeroDuration()); }
 
+// Both ends on one thread: what a message costs beside the transfer.
+void LaneOneThread(benchmark::State& state) {
+  const auto listener = Listener::Listen(Endpoint(), {});
+  if (!listener.ok()) return state.SkipWithError("no listener");
+  const auto near = Connection::Connect(Endpoint(), {}, Deadline::After(absl::Seconds(10)));
+  const auto far = (*listener)->Accept(Deadline::After(absl::Seconds(10)));
+  if (!near.ok() || !far.ok()) return state.SkipWithError("no connection");
+  const std::string stream(static_cast<size_t>(state.range(0)), 'x');
+  for (auto _ : state) {
+    (void)(*near)->Send({.stream = AsBytes(stream)}, Deadline::Never());
+    if (!(*far)->Receive(Deadline::Never()).ok()) return state.SkipWithError("lost");
+  }
+}
+
 BENCHMARK(CacheLine)->UseRealTime();
+BENCHMARK(LaneOneThread)->Arg(64);
 BENCHMARK(Lane)->Arg(64)->Arg(4096)->UseRealTime();
 BENCHMARK(LaneNoSpin)->Arg(64)->UseRealTime();
 BENCHMARK(Zmq)->Arg(64)->UseRealTime();

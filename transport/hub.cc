@@ -108,7 +108,9 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
       start = SpinTime::Clock::now();
       const auto until = start + spin_time_.Next();
       if (SpinOnLanes(lock, std::min(until, deadline.when()))) {
-        spin_time_.Paid();
+        // Unless it came when somebody else had taken the processor away.
+        const auto took = SpinTime::Clock::now() - start;
+        took <= 2 * (until - start) ? spin_time_.Paid() : spin_time_.InVain(took);
         lanes_.Serve();
       } else {
         in_vain = until <= deadline.when();

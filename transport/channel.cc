@@ -192,6 +192,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   constexpr absl::Duration kAskAgain = absl::Milliseconds(5);
   for (;;) {
     const Status status = outbound.AnnounceSegments();
+    if (status.ok()) return status;
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
       if (lane_ == nullptr) {
         OnLinkEvent();

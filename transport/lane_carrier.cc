@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -30,6 +31,26 @@ static_assert(LaneRecordBytes(kHeader + sizeof(BlockFields)) == 128);
 Status Corrupt(const std::string& what) {
   return MakeError(ErrorKind::kCorruptMessage, absl::StrCat("lane: ", what));
 }
+
+// A record's copy. Its bytes are not aligned, which buffers that lie in them do not need: they are
+// copied once more. So a message costs one plain allocation.
+class FrameOwner final : public BufferOwner {
+ public:
+  static Buffer Copy(ByteSpan bytes) {
+    auto* owner = new (::operator new(sizeof(FrameOwner) + bytes.size())) FrameOwner;
+    auto* at = reinterpret_cast<std::byte*>(owner + 1);
+    if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
+    return Buffer(at, bytes.size(), /*readonly=*/false, owner);
+  }
+
+ private:
+  FrameOwner() = default;
+  ~FrameOwner() = default;
+  void Dispose() noexcept override {
+    this->~FrameOwner();
+    ::operator delete(this);
+  }
+};
 
 // Errors: CorruptMessage.
 template <typename Fields>
@@ -120,7 +141,7 @@ StatusOr<bool> LaneCarrier::Read(Received* received) {
   PANNIER_ASSIGN_OR_RETURN(const bool found, inbox_->reader().Peek(&record));
   if (!found) return false;
   if (record.bytes.size() < kHeader) return Corrupt("a frame shorter than its header");
-  const Buffer bytes = Buffer::CopyOf(record.bytes);
+  const Buffer bytes = FrameOwner::Copy(record.bytes);
   inbox_->reader().Pop();
   received->block.reset();
   received->beside = 0;

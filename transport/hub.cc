@@ -119,11 +119,11 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
     found = done();
     if (found && ++lane_turns_ % kFullTurnEach != 0) return false;
   }
-  ReceiveFrames();
+  ReceiveFrames(done);
   const Deadline timer = OnTimer();
   NotifyWaiters();
   if (!found && done()) return false;
-  const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer));
+  const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer), done);
   if (in_vain) spin_time_.InVain(SpinTime::Clock::now() - start);
   return ask;
 }
@@ -146,9 +146,10 @@ bool Hub::ServeOnce(Lock& lock) {
   on_duty_ = true;
   lanes_.WakeFew();
   const bool on_lanes = lanes_.Serve();
-  ReceiveFrames();
+  const auto never = [] { return false; };
+  ReceiveFrames(never);
   OnTimer();
-  Sleep(lock, Deadline::Now());
+  Sleep(lock, Deadline::Now(), never);
   on_duty_ = false;
   NotifyWaiters();
   // A thread that came to wait meanwhile found the duty taken.
@@ -188,7 +189,7 @@ StatusOr<int> Hub::Expose() {
   return epoll_.get();
 }
 
-void Hub::ReceiveFrames() {
+void Hub::ReceiveFrames(absl::FunctionRef<bool()> done) {
   if (socket_ == nullptr || !socket_used_) return;
   if (socket_->TakeDisconnect()) OnDisconnect();
   RawFrame frame;
@@ -198,10 +199,11 @@ void Hub::ReceiveFrames() {
     socket_used_ = true;
     OnFrame(std::move(frame));
     frame = RawFrame();
+    if (done()) return;  // to ask whether there is more costs a system call
   }
 }
 
-bool Hub::Sleep(Lock& lock, Deadline until) {
+bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
   // Frames beyond one turn's number raise no event any more.
   if (socket_ != nullptr && socket_used_ && socket_->Readable()) until = Deadline::Now();
   if (!lanes_.Arm()) until = Deadline::Now();
@@ -229,7 +231,7 @@ bool Hub::Sleep(Lock& lock, Deadline until) {
     }
   }
   lanes_.Serve();
-  ReceiveFrames();
+  ReceiveFrames(done);
   return signal;
 }
 

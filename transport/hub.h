@@ -100,9 +100,10 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // wait, and used up. True if the caller's interrupt hook should be asked.
   bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin);
   bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
-  void ReceiveFrames();
+  // Until `done`, or nothing is there.
+  void ReceiveFrames(absl::FunctionRef<bool()> done);
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
-  bool Sleep(Lock& lock, Deadline until);
+  bool Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done);
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void NotifyWaiters();
   bool Interrupted(Lock& lock);

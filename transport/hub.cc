@@ -191,7 +191,9 @@ StatusOr<int> Hub::Expose() {
 
 void Hub::ReceiveFrames(absl::FunctionRef<bool()> done) {
   if (socket_ == nullptr || !socket_used_) return;
-  if (socket_->TakeDisconnect()) OnDisconnect();
+  // To ask costs a system call. Who never sleeps asks all the same.
+  const bool ask = std::exchange(monitor_told_, false) || ++receive_turns_ % kFullTurnEach == 0;
+  if (ask && socket_->TakeDisconnect()) OnDisconnect();
   RawFrame frame;
   for (int i = 0; i < kFramesPerTurn && socket_ != nullptr; ++i) {
     socket_used_ = false;  // unless a frame's handling, or another thread, uses it
@@ -225,6 +227,7 @@ bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
       ArmTimer(Deadline::Never());
     } else if (number == kZmq || number == kMonitor) {
       socket_used_ = true;
+      monitor_told_ = monitor_told_ || number == kMonitor;
     } else if (const auto watch = watches_.find(number); watch != watches_.end()) {
       const std::function<void()> on_event = watch->second.second;  // it may unwatch itself
       on_event();

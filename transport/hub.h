@@ -121,7 +121,9 @@ class Hub : public std::enable_shared_from_this<Hub> {
   Deadline timer_due_ = Deadline::Never();
   // Since ZeroMQ was last found empty it was used: what came may raise no event any more.
   bool socket_used_ = true;
-  bool monitor_told_ = false;  // of a disconnect, perhaps
+  // Its monitor told of a disconnect, perhaps. As the socket, it tells of more only when it was
+  // found empty.
+  bool monitor_told_ = true;
   uint64_t receive_turns_ = 0;
   LaneSet lanes_;
   std::map<uint64_t, uint64_t> lane_watches_;  // of their doorbells

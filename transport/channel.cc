@@ -106,7 +106,11 @@ Status Channel::CheckUsable() const {
 bool Channel::WindowHasRoom(uint64_t bytes) const {
   const uint64_t messages_out = sent_.messages - granted_back_.messages;
   const uint64_t bytes_out = sent_.bytes - granted_back_.bytes;
-  if (messages_out == 0) return true;
+  // So little the peer may have taken without saying so, and it will not before it gets more.
+  if (!QuarterGone(sent_.messages, granted_back_.messages, peer_limits_.window_messages) &&
+      !QuarterGone(sent_.bytes, granted_back_.bytes, peer_limits_.window_bytes)) {
+    return true;
+  }
   return messages_out < peer_limits_.window_messages && bytes_out <= peer_limits_.window_bytes &&
          bytes <= peer_limits_.window_bytes - bytes_out;
 }
@@ -375,7 +379,10 @@ bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
   // What the peer may send before it hears of more room is what it was told of last.
   const uint64_t messages_out = received_sequence_ - reported_.messages;
   const uint64_t bytes_out = received_bytes_ - reported_.bytes;
-  if (messages_out > kWindowMessages || (messages_out > 1 && bytes_out > kWindowBytes)) {
+  const bool little_before =
+      !QuarterGone(received_sequence_ - 1, reported_.messages, kWindowMessages) &&
+      !QuarterGone(received_bytes_ - size, reported_.bytes, kWindowBytes);
+  if (messages_out > kWindowMessages || (bytes_out > kWindowBytes && !little_before)) {
     End(MakeError(ErrorKind::kCorruptMessage,
                   absl::StrCat("message ", header.sequence, " of ", size,
                                " bytes does not fit into the window")));

@@ -128,11 +128,11 @@ void Channel::OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame) {
                           : frame.status());
   }
   const uint64_t size = raw.size();
-  // No more than the window lets come before its record, which is on the lane already.
-  beside_bytes_ += size;
-  if (beside_.size() >= kWindowMessages || (!beside_.empty() && beside_bytes_ > kWindowBytes)) {
+  // Their records, which are still on the lane, are held against the window. This bounds memory.
+  if (beside_.size() >= kWindowMessages || beside_bytes_ > kWindowBytes) {
     return End(MakeError(ErrorKind::kCorruptMessage, "messages beside the lane past the window"));
   }
+  beside_bytes_ += size;
   beside_.push_back({link_, *std::move(frame), std::move(raw), size});
   if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   FillDue();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ._closing import Closing
 from ._exit import close_at_exit
 from .connection import Carrier, ConnectionInfo, ConnectionStats, make_options
 from .errors import RemoteError
+from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Client(Closing):
     called twice.
     """
 
-    __slots__ = ("__weakref__", "_address", "_core", "_info", "_load", "_timeout")
+    __slots__ = ("__weakref__", "_address", "_core", "_info", "_load", "_pickle", "_timeout")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Client(Closing):
         self._load = loads_for(self._info.same_user, self._info.peer, allowed)
         self._address = address
         self._timeout = timeout
+        self._pickle = Pickling(pool)
         close_at_exit(self)
 
     def call(
@@ -71,9 +72,7 @@ class Client(Closing):
         handler raised, with the far side's traceback as its cause, if this side may unpickle it,
         else RemoteError; UnknownMethod; DeadlineExceeded; ConnectionLost; PoolExhausted; Closed.
         """
-        buffers: list[pickle.PickleBuffer] = []
-        request = (args, kwargs) if kwargs else args
-        stream = pickle.dumps(request, 5, buffer_callback=buffers.append)
+        stream, buffers = self._pickle((args, kwargs) if kwargs else args)
         if timeout is _UNSET:
             timeout = self._timeout
         try:

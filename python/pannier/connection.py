@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +9,7 @@ from . import _core
 from ._closing import Closing
 from ._exit import close_at_exit
 from .message import Message
+from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
@@ -100,10 +100,13 @@ class Connection(Closing):
     gone, and what it sent was received), Closed (this side closed before), Forked.
     """
 
-    __slots__ = ("__weakref__", "_core", "_info", "_load")
+    __slots__ = ("__weakref__", "_core", "_info", "_load", "_pickle")
 
-    def __init__(self, core: _core.Connection, allowed: dict[tuple[str, str], Any]) -> None:
+    def __init__(
+        self, core: _core.Connection, allowed: dict[tuple[str, str], Any], pool: Pool | None
+    ) -> None:
         self._core = core
+        self._pickle = Pickling(pool)
         self._info = ConnectionInfo(**core.info())
         self._load = loads_for(self._info.same_user, self._info.peer, allowed)
         close_at_exit(self)
@@ -117,8 +120,7 @@ class Connection(Closing):
         PoolExhausted (no room for the copy by then), LimitExceeded, and what ``pickle.dumps``
         raises.
         """
-        buffers: list[pickle.PickleBuffer] = []
-        stream = pickle.dumps(obj, 5, buffer_callback=buffers.append)
+        stream, buffers = self._pickle(obj)
         self._core.send(stream, buffers, timeout)
 
     def send_message(self, message: Message, timeout: float | None = None) -> None:
@@ -202,7 +204,7 @@ class Listener(Closing):
     Raises ValueError (endpoint, carrier, spin; tcp without ``insecure``), OSError (errno EADDRINUSE).
     """
 
-    __slots__ = ("__weakref__", "_allowed", "_core")
+    __slots__ = ("__weakref__", "_allowed", "_core", "_pool")
 
     def __init__(
         self,
@@ -220,6 +222,7 @@ class Listener(Closing):
         spin: float | None = None,
     ) -> None:
         self._allowed = names_of(allow)
+        self._pool = pool
         options = make_options(
             pool,
             readonly,
@@ -236,7 +239,7 @@ class Listener(Closing):
 
     def accept(self, timeout: float | None = None) -> Connection:
         """The next connection. Raises DeadlineExceeded, Closed."""
-        return Connection(self._core.accept(timeout), self._allowed)
+        return Connection(self._core.accept(timeout), self._allowed, self._pool)
 
     @property
     def address(self) -> str:
@@ -273,4 +276,4 @@ def connect(
         pool, readonly, link, inline_threshold, max_message_bytes, carrier=carrier, spin=spin
     )
     allowed = names_of(allow)
-    return Connection(_core.connect(address, options, timeout), allowed)
+    return Connection(_core.connect(address, options, timeout), allowed, pool)

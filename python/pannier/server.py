@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import _core
 from ._exit import close_at_exit
 from .connection import Carrier, make_options
+from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Server:
     ) -> None:
         self._address = address
         self._allowed = names_of(allow)
+        self._pickle = Pickling(pool)
         self._core = _core.Server(
             make_options(
                 pool,
@@ -161,8 +163,7 @@ class _Handler:
                 args, kwargs = args
             result = self._function(*args, **kwargs)
             del args, kwargs
-            out: list[pickle.PickleBuffer] = []
-            return pickle.dumps(result, 5, buffer_callback=out.append), out
+            return self._server._pickle(result)
         except BaseException as error:
             if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit
                 self._server._stopped_by = error

@@ -241,6 +241,17 @@ def test_writes_do_not_come_back_with_the_block(child, ipc):
     far.join()
 
 
+@pytest.mark.parametrize("before", [10, 10 << 20])
+@pytest.mark.parametrize("size", [60 << 20, 70 << 20])
+def test_a_long_stream_after_what_was_received(child, ipc, before, size):
+    """The peer has not said yet that it took what came before, and has no reason to."""
+    far = child(children.relay, ipc, (("link", False),))
+    with pannier.connect(far.recv(), link=False) as connection:
+        for length in (before, size):
+            connection.send_message(pannier.Message(bytes(length)), timeout=30)
+            assert len(memoryview(connection.recv_message(30).stream)) == length
+
+
 @pytest.mark.parametrize("how", ["drop", "drop in thread"])
 def test_each_buffer_goes_home_by_itself(child, ipc, how):
     far = child(children.hold, ipc)

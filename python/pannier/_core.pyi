@@ -225,6 +225,11 @@ def optimize(data: Buffer) -> bytes: ...
 
 def find_globals(data: Buffer, fix_imports: bool) -> tuple[list[tuple[str, str, int, str, int]], Exception | None]: ...
 
+def is_plain(obj: object | None) -> bool:
+    """
+    True if obj has at most 64 objects, exact builtins all, and no long bytes: no reducer and no buffer can matter to its pickle. False says nothing.
+    """
+
 def shutdown(seconds: float) -> bool:
     """
     Refuses waits from now on and lets those under way return. True if all did.

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from ._core import is_plain
 from .reducers import reducers_for
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ class Pickling:
     def __call__(self, obj: Any) -> tuple[bytes, list[PickleBuffer]]:
         """The stream of `obj`, protocol 5, and its buffers, which are views of memory that lives
         as long as they do. Raises what ``pickle.dumps`` raises."""
+        if is_plain(obj) and self._pickler is pickle.Pickler:
+            return pickle.dumps(obj, 5), []
         modules, known, table = self._state
         if modules != len(sys.modules) or known != copyreg.dispatch_table:
             table = self._renew()

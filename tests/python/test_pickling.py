@@ -17,6 +17,7 @@ from conftest import eventually, leases_out
 
 import pannier
 from pannier import codec
+from pannier._core import is_plain
 from pannier.pickling import BYTES_THRESHOLD, Pickling, _Stream
 from pannier.reducers import _KEEPS_AXES, ARRAY_THRESHOLD
 
@@ -336,6 +337,27 @@ def test_not_every_call_of_bytes_is_safe():
 
 class Registered:
     pass
+
+
+def test_what_is_plain():
+    """What no reducer and no buffer can matter to takes the short way, and nothing else does."""
+
+    class Text(str):
+        pass
+
+    endless = []
+    endless.append(endless)
+    deep = []
+    for _ in range(8):
+        deep = [deep]
+    for obj in (None, True, 1 << 100, 1.5, "a" * 100_000, b"a", (1, ["b", {"c": (2.0,)}]), [0] * 63):
+        assert is_plain(obj) and pannier.dumps(obj).stream == pickle.dumps(obj, 5)
+    for obj in (
+        *(endless, deep, [0] * 64, Text("a"), [Text("a")], {Text("a"): 1}, {1}, frozenset({1})),
+        *(bytes(BYTES_THRESHOLD), [bytes(BYTES_THRESHOLD)], bytearray(1), memoryview, abs),
+        *(np.zeros(3), (np.zeros(3),), np.float64(1), pickle.PickleBuffer(b"a"), 1j, object()),
+    ):
+        assert not is_plain(obj)
 
 
 def test_copyreg_counts(monkeypatch):

@@ -126,8 +126,9 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     lock.unlock();
     const Status sent =
         lane_ != nullptr ? SendOnLane(link, message, deadline) : SendOver(link, message, deadline);
+    if (KindOf(sent) != ErrorKind::kConnectionLost) return sent;
     lock.lock();
-    if (KindOf(sent) != ErrorKind::kConnectionLost || link == usable_link()) return sent;
+    if (link == usable_link()) return sent;
   }
 }
 
@@ -173,7 +174,7 @@ void Channel::CountOut(uint64_t bytes) {
 
 Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                          Deadline deadline) {
-  Outbound outbound(message, link, /*parts=*/true);
+  Outbound outbound(message, link.get(), /*parts=*/true);
   PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
   OutFrame frame = outbound.Compose(info_.version, number_);
 

@@ -20,7 +20,7 @@ constexpr int kRecordsPerTurn = 256;
 
 Status Channel::SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                            Deadline deadline) {
-  Outbound outbound(message, link, /*parts=*/link == nullptr);
+  Outbound outbound(message, link.get(), /*parts=*/link == nullptr);
   PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
   const uint64_t size = outbound.frame_size();
   wire::FrameHeader header = outbound.Header(info_.version, number_);

@@ -64,6 +64,7 @@ StatusOr<Message> OpenMessage(Inbound inbound, bool readonly, ConnectionStats* s
   const wire::Frame& frame = inbound.frame;
   const Buffer& head = inbound.raw.head;
   const auto slice = [&head](ByteSpan span) {
+    if (span.empty()) return Buffer();
     return head.Slice(static_cast<size_t>(span.data() - head.data()), span.size());
   };
   Message message;

@@ -32,8 +32,7 @@ bool LaneSet::Serve() {
     const auto lane = lanes_.find(number);
     if (lane == lanes_.end() || lane->second.inbox->reader().Empty()) continue;
     any = true;
-    const std::shared_ptr<LaneInbox> kept = lane->second.inbox;
-    const std::function<void()> on_records = lane->second.on_records;
+    const std::function<void()> on_records = lane->second.on_records;  // it may remove itself
     on_records();
   }
   return any;

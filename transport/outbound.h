@@ -20,10 +20,11 @@ namespace pannier {
 
 class Outbound {
  public:
-  // `link` may be null: then all buffers travel in the frame. `parts`: long ones as parts of
-  // their own; else the frame is one run of bytes, for a lane. Borrows `message`.
-  Outbound(const OutgoingMessage& message, std::shared_ptr<Link> link, bool parts)
-      : message_(message), link_(std::move(link)), with_parts_(parts) {}
+  // `link`, which must outlive this, may be null: then all buffers travel in the frame. `parts`:
+  // long ones as parts of their own; else the frame is one run of bytes, for a lane. Borrows
+  // `message`.
+  Outbound(const OutgoingMessage& message, Link* link, bool parts)
+      : message_(message), link_(link), with_parts_(parts) {}
   ~Outbound();
   Outbound(const Outbound&) = delete;
   Outbound& operator=(const Outbound&) = delete;
@@ -67,7 +68,7 @@ class Outbound {
   void PlaceInFrame(const Buffer& buffer, bool inside);
 
   const OutgoingMessage& message_;
-  const std::shared_ptr<Link> link_;
+  Link* const link_;
   const bool with_parts_;
   std::vector<wire::BufferRecord> records_;
   std::vector<LeaseDescriptor> leases_;

@@ -83,6 +83,20 @@ class Options:
     def link(self, arg: bool, /) -> None: ...
 
     @property
+    def carrier(self) -> str:
+        """"auto", "zmq" or "lane"."""
+
+    @carrier.setter
+    def carrier(self, arg: str, /) -> None: ...
+
+    @property
+    def spin(self) -> float:
+        """Seconds."""
+
+    @spin.setter
+    def spin(self, arg: float, /) -> None: ...
+
+    @property
     def insecure(self) -> bool: ...
 
     @insecure.setter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from ._closing import Closing
 from ._exit import close_at_exit
-from .connection import ConnectionInfo, ConnectionStats, make_options
+from .connection import Carrier, ConnectionInfo, ConnectionStats, make_options
 from .errors import RemoteError
 from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
@@ -48,8 +48,12 @@ class Client(Closing):
         link: bool = True,
         inline_threshold: int | None = None,
         max_message_bytes: int | None = None,
+        carrier: Carrier = "auto",
+        spin: float | None = None,
     ) -> None:
-        options = make_options(pool, readonly, link, inline_threshold, max_message_bytes)
+        options = make_options(
+            pool, readonly, link, inline_threshold, max_message_bytes, carrier=carrier, spin=spin
+        )
         allowed = names_of(allow)
         self._core = _core.Client.connect(address, options, connect_timeout)
         self._info = ConnectionInfo(**self._core.info())

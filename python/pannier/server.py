@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _core
 from ._exit import close_at_exit
-from .connection import make_options
+from .connection import Carrier, make_options
 from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
 
@@ -48,6 +48,8 @@ class Server:
         inline_threshold: int | None = None,
         max_message_bytes: int | None = None,
         handshake_timeout: float | None = None,
+        carrier: Carrier = "auto",
+        spin: float | None = None,
     ) -> None:
         self._address = address
         self._allowed = names_of(allow)
@@ -61,6 +63,8 @@ class Server:
                 max_message_bytes,
                 handshake_timeout,
                 insecure,
+                carrier,
+                spin,
             )
         )
         self._methods: dict[str, Callable[..., Any]] = {}

@@ -1,12 +1,16 @@
-// A typed call to another process, beside the cache line of message_bench's floor, and 100,000
-// small one-way messages to another process, beside ZeroMQ's PUSH and PULL doing the same. Read
+// A typed call to another process, beside the cache line, the floor of the machine; calls of many
+// clients; and 100,000 small one-way messages, beside ZeroMQ's PUSH and PULL doing the same. Read
 // ratios within one run.
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 #include <zmq.h>
 
+#include <algorithm>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "pannier/rpc/pannier.h"
 #include "two_processes.h"
@@ -47,6 +51,38 @@ void TypedCall(benchmark::State& state, Carrier carrier) {
 }
 void CallByLane(benchmark::State& state) { TypedCall(state, Carrier::kLane); }
 void CallByZmq(benchmark::State& state) { TypedCall(state, Carrier::kZmq); }
+
+// So many clients of one server, a thread each, call as fast as they can for a second. `fairness`
+// is how often the luckiest was answered for once of the unluckiest.
+void Clients(benchmark::State& state) {
+  const std::string endpoint = EndpointOf("clients");
+  const Other serving([&] {
+    Server server;
+    server.Method("next", [](int64_t number) { return number + 1; });
+    (void)server.Run(endpoint);
+  });
+  const auto count = static_cast<size_t>(state.range(0));
+  std::vector<std::shared_ptr<Client>> clients;
+  for (size_t i = 0; i < count; ++i) {
+    const auto client = Client::Connect(endpoint);
+    if (!client.ok()) return state.SkipWithError("no server");
+    clients.push_back(*client);
+  }
+  std::vector<int64_t> answered(count);
+  for (auto _ : state) {
+    std::vector<std::thread> threads;
+    const Deadline end = Deadline::After(absl::Seconds(1));
+    for (size_t i = 0; i < count; ++i) {
+      threads.emplace_back([&, i] {
+        while (!end.Passed() && clients[i]->Call<int64_t>("next", int64_t{1}).ok()) ++answered[i];
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  const auto [least, most] = std::minmax_element(answered.begin(), answered.end());
+  state.SetItemsProcessed(std::accumulate(answered.begin(), answered.end(), int64_t{0}));
+  state.counters["fairness"] = static_cast<double>(*most) / static_cast<double>(*least);
+}
 
 // The receiver says when it has all of them.
 void OneWay(benchmark::State& state) {
@@ -107,6 +143,7 @@ void ZmqPushPull(benchmark::State& state) {
 BENCHMARK(CacheLine)->UseRealTime();
 BENCHMARK(CallByLane)->UseRealTime();
 BENCHMARK(CallByZmq)->UseRealTime();
+BENCHMARK(Clients)->Arg(4)->Arg(64)->UseRealTime()->Iterations(3)->Unit(benchmark::kMillisecond);
 BENCHMARK(OneWay)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(ZmqPushPull)->UseRealTime()->Unit(benchmark::kMillisecond);
 

@@ -8,63 +8,16 @@ and do not count in the others. `--json` prints all times instead.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import dataclasses
-import json
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from carriers import Echo, PannierEcho, PipeEcho, ZmqEcho
+from report import MIB, Ratio, Row, arguments, machine, ratio, report, time_rows
 
-MIB = 2**20
-TURNS = 5  # of each row, after one that does not count
 SMALL = (1, "a")
-
-
-@dataclasses.dataclass
-class Row:
-    name: str
-    size: str
-    trip: Callable[[], object]
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    first: list[float] = dataclasses.field(default_factory=list)  # of each turn
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-
-@dataclasses.dataclass
-class Ratio:
-    name: str
-    value: float  # of the medians; this is judged
-    fastest: float  # of the fastest trips, which other work on the machine slows least
-    most: float  # the target
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.most
-
-
-def time_rows(rows: Sequence[Row], trips: int) -> None:
-    """Times at least so many trips of each row, in TURNS turns."""
-    each = -(-trips // TURNS)
-    for turn in range(TURNS + 1):
-        for row in rows:
-            for number in range(each + 1):
-                start = time.perf_counter()
-                answer = row.trip()
-                seconds = time.perf_counter() - start
-                del answer
-                if turn > 0:
-                    (row.seconds if number > 0 else row.first).append(seconds)
 
 
 def expect(answer: object, array: np.ndarray) -> None:
@@ -119,9 +72,6 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]
         small.append(row(by_zmq, ", carried by ZeroMQ", SMALL, str(SMALL)))
         time_rows(small, 100 * trips)
 
-    def ratio(name: str, row: Row, other: Row, most: float) -> Ratio:
-        return Ratio(name, row.median / other.median, min(row.seconds) / min(other.seconds), most)
-
     once = f"{text}: pannier, copied each way / "
     ratios = [
         ratio(once + "Pipe", large[2], large[0], 0.1),
@@ -134,46 +84,8 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]
     return large + ready + small, ratios, copied
 
 
-def machine() -> dict[str, object]:
-    return {
-        "processors": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-
-
-def show(
-    rows: Sequence[Row], ratios: Sequence[Ratio], copied: dict[str, int], facts: dict[str, object]
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=110)
-    table = Table(title="Round trips, Python to Python and back, microseconds", title_justify="left")
-    for header in ("way", "what", "median", "min", "max", "trips", "first"):
-        table.add_column(header, justify="left" if header in ("way", "what") else "right")
-    for row in rows:
-        times = (f"{1e6 * each:,.1f}" for each in (row.median, min(row.seconds), max(row.seconds)))
-        first = f"{1e6 * statistics.median(row.first):,.1f}"
-        table.add_row(row.name, row.size, *times, str(len(row.seconds)), first)
-    console.print(table)
-    table = Table(title="Ratios", title_justify="left")
-    for header in ("ratio", "of medians", "target", "", "of the fastest"):
-        table.add_column(header, justify="left" if header in ("ratio", "") else "right")
-    for ratio in ratios:
-        said = "met" if ratio.met else "[bold red]missed[/]"
-        table.add_row(
-            ratio.name, f"{ratio.value:.3f}", f"≤ {ratio.most:.3f}", said, f"{ratio.fastest:.3f}"
-        )
-    console.print(table)
-    lines = [
-        f"{facts['processors']} processors, load {facts['load']:.1f} before the run, Python "
-        f"{facts['python']}, NumPy {facts['numpy']}.",
-        "The machine is noisy: read ratios, not times.",
-        "first: median of the first trips of the turns, after other rows ran.",
+def notes(copied: dict[str, int]) -> Sequence[str]:
+    return [
         "The arrays are float64. A timed trip reads nothing of what it received: these are times of "
         "carrying. Rows from pannier.empty are checked after the clock stopped: pages that were "
         "read cost more to hand back than pages that never were.",
@@ -181,35 +93,20 @@ def show(
         "Copied by this process's sends, as its pool counted: "
         + "; ".join(f"{way}: {count / MIB:,.0f} MiB" for way, count in copied.items()),
     ]
-    console.print("\n".join(lines), style="dim", soft_wrap=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--trips", type=int, default=20, help="per row, at least (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, default=64, metavar="MIB", help="of the array (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print all times as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
     options = parser.parse_args()
-    facts = machine()  # the load before this adds to it
+    facts = machine()
     rows, ratios, copied = bench(options.trips, options.size)
-    if options.json:
-        answer = {
-            "machine": facts,
-            "rows": [
-                {"way": row.name, "what": row.size, "seconds": row.seconds, "first": row.first}
-                for row in rows
-            ],
-            "ratios": [dataclasses.asdict(ratio) | {"met": ratio.met} for ratio in ratios],
-            "copied_bytes": copied,
-        }
-        json.dump(answer, sys.stdout, indent=1)
-        print()
-    else:
-        show(rows, ratios, copied, facts)
-    return int(options.check and not all(ratio.met for ratio in ratios))
+    title = "Round trips, Python to Python and back"
+    lines = notes(copied)
+    return report(options, title, facts, rows, ratios, lines=lines, copied_bytes=copied)
 
 
 if __name__ == "__main__":

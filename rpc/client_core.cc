@@ -10,11 +10,11 @@
 namespace pannier::internal {
 namespace {
 
-// A send that finds no room lets this much time pass before it looks for replies, as a
-// server may have no room for its replies either.
+// A send that finds no room lets this much time pass before it looks for replies, as a server may
+// have no room for its replies either.
 constexpr absl::Duration kSendSlice = absl::Milliseconds(2);
-// With this many calls in flight, one start in kLookEach looks for replies: they shall not
-// pile up at the server while a thread starts call after call and waits for none.
+// With this many calls in flight, one start in kLookEach looks for replies: they shall not pile up
+// at the server while a thread starts call after call and waits for none.
 constexpr size_t kManyCalls = 256;
 constexpr uint64_t kLookEach = 64;
 // How often a follower asks the interrupt hook, as TransportOptions promises.
@@ -44,10 +44,10 @@ Status ClientCore::CheckUsable() const {
                                 "own"));
 }
 
-// ---- Sending ------------------------------------------------------------------------
+// ---- Sending
 
 StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, const RawArgs& args,
-                                                       Deadline deadline) {
+                                                       const CallStart& how) {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   if (method.empty() || method.size() > rpc::kMaxMethodBytes) {
     return MakeError(ErrorKind::kInvalidArgument,
@@ -60,30 +60,45 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
     const Lock lock(mutex_);
     if (!ended_.ok()) return Annotate(ended_, absl::StrCat("call of '", ToAbsl(method), "'"));
     // In the table before it is sent: another thread may receive the reply first.
-    call = std::make_shared<CallState>(++last_id_, method, deadline);
-    calls_.emplace(call->id, call);
-    next_expiry_ = Earlier(next_expiry_, deadline);
+    call = std::make_shared<CallState>(++last_id_, method, how);
+    if (!how.one_way) {
+      calls_.emplace(call->id, call);
+      next_expiry_ = Earlier(next_expiry_, how.deadline);
+    }
     look = calls_.size() >= kManyCalls && call->id % kLookEach == 0;
   }
   Status sent = look ? Dispatch(Deadline::Now()) : absl::OkStatus();
-  if (sent.ok()) sent = SendRequest(*call, args);
-  if (!sent.ok()) {
-    const Lock lock(mutex_);
-    calls_.erase(call->id);
-    return Annotate(sent, Describe(*call));
+  if (sent.ok()) sent = SendRequest(*call, args, how);
+  if (sent.ok() && !how.one_way) return call;
+  const Lock lock(mutex_);
+  // Ended by another thread, while it was being sent: its callers learn of it by waiting.
+  if (!sent.ok() && call->done) return call;
+  calls_.erase(call->id);
+  if (sent.ok()) {
+    call->done = true;
+    call->result.emplace(RawResult());
+    return call;
   }
-  return call;
+  const ErrorKind kind = KindOf(sent);
+  const bool full = kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kPoolExhausted;
+  if (full && !how.wait && !how.deadline.Passed()) return nullptr;
+  return Annotate(sent, Describe(*call));
 }
 
-Status ClientCore::SendRequest(const CallState& call, const RawArgs& args) {
+Status ClientCore::SendRequest(const CallState& call, const RawArgs& args, const CallStart& how) {
+  const uint8_t flags = (args.keywords ? rpc::kFlagKeywords : 0) |
+                        (how.credit != 0 ? rpc::kFlagItems : 0) |
+                        (how.one_way ? rpc::kFlagOneWay : 0);
   OutgoingMessage message{.stream = args.stream, .buffers = args.buffers};
   std::vector<Buffer> placed;
   for (bool first = true;; first = false) {
-    const std::string envelope = rpc::RequestEnvelope(
-        call.id, call.method, args.keywords ? rpc::kFlagKeywords : 0, call.deadline);
+    const std::string envelope =
+        rpc::RequestEnvelope(call.id, call.method, flags, call.deadline, how.credit);
     message.envelope = AsBytes(envelope);
-    Status sent = connection_->Send(message, Earlier(call.deadline, Deadline::After(kSendSlice)));
+    Status sent = connection_->Send(
+        message, how.wait ? Earlier(call.deadline, Deadline::After(kSendSlice)) : Deadline::Now());
     const ErrorKind kind = KindOf(sent);
+    if (!how.wait) return sent;
     if (kind != ErrorKind::kDeadlineExceeded && kind != ErrorKind::kPoolExhausted) return sent;
     if (call.deadline.Passed()) return sent;
     if (first) {
@@ -98,23 +113,28 @@ Status ClientCore::SendRequest(const CallState& call, const RawArgs& args) {
   }
 }
 
-// ---- Waiting ------------------------------------------------------------------------
+// ---- Waiting
 
-StatusOr<RawResult> ClientCore::Wait(CallState& call, Deadline deadline) {
-  PANNIER_RETURN_IF_ERROR(CheckUsable());
+template <class Ready>
+Status ClientCore::Await(Lock& lock, CallState& call, Deadline deadline, Ready ready) {
   const Deadline until = Earlier(deadline, call.deadline);
-  Lock lock(mutex_);
-  while (!call.done) {
+  while (!call.done && !ready()) {
+    if (!credits_due_.empty()) SendCredits(lock);
+    if (call.done || ready()) break;
     Status waited;
     if (!on_duty_) {
-      waited = ReceiveOne(lock, until);
+      // Room for a credit is not told of.
+      const Deadline slice =
+          credits_due_.empty() ? until : Earlier(until, Deadline::After(kSendSlice));
+      waited = ReceiveOne(lock, slice);
+      if (KindOf(waited) == ErrorKind::kDeadlineExceeded && !until.Passed()) continue;
     } else {
       CallWaiter waiter;
       call.waiter = &waiter;
       waited = SleepAsFollower(lock, waiter, until);
       call.waiter = nullptr;
     }
-    if (call.done || waited.ok()) continue;
+    if (call.done || ready() || waited.ok()) continue;
     PassDuty();
     if (KindOf(waited) == ErrorKind::kInterrupted) return Annotate(waited, Describe(call));
     Status late =
@@ -125,6 +145,13 @@ StatusOr<RawResult> ClientCore::Wait(CallState& call, Deadline deadline) {
     Run(lock, std::move(callbacks));
   }
   PassDuty();
+  return absl::OkStatus();
+}
+
+StatusOr<RawResult> ClientCore::Wait(CallState& call, Deadline deadline) {
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  Lock lock(mutex_);
+  PANNIER_RETURN_IF_ERROR(Await(lock, call, deadline, [] { return false; }));
   if (!call.result) {
     return MakeError(ErrorKind::kInvalidArgument,
                      absl::StrCat(Describe(call), ": its result was taken before"));
@@ -132,6 +159,68 @@ StatusOr<RawResult> ClientCore::Wait(CallState& call, Deadline deadline) {
   StatusOr<RawResult> result = *std::move(call.result);
   call.result.reset();
   return result;
+}
+
+Status ClientCore::WaitDone(CallState& call, Deadline deadline) {
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  Lock lock(mutex_);
+  return Await(lock, call, deadline, [] { return false; });
+}
+
+StatusOr<std::optional<RawResult>> ClientCore::Next(const std::shared_ptr<CallState>& call,
+                                                    Deadline deadline) {
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  Lock lock(mutex_);
+  PANNIER_RETURN_IF_ERROR(Await(lock, *call, deadline, [&] { return !call->items.empty(); }));
+  if (call->items.empty()) {
+    if (call->result && !call->result->ok()) return call->result->status();
+    return std::optional<RawResult>();
+  }
+  std::optional<RawResult> item = std::move(call->items.front());
+  call->items.pop_front();
+  ++call->owed;
+  if (!call->done && !call->credit_due && call->owed >= std::max(1u, call->credit / 2)) {
+    call->credit_due = true;
+    credits_due_.push_back(call);
+  }
+  if (!credits_due_.empty()) SendCredits(lock);
+  return item;
+}
+
+void ClientCore::SendCredits(Lock& lock) {
+  std::vector<std::shared_ptr<CallState>> due = std::exchange(credits_due_, {});
+  while (!due.empty()) {
+    CallState& call = *due.back();
+    if (call.done) {
+      due.pop_back();
+      continue;
+    }
+    // Taken off first: items for it may come before the send returns.
+    const uint32_t told = std::exchange(call.owed, 0);
+    const std::string envelope = rpc::PlainEnvelope(rpc::EnvelopeKind::kCredit, call.id, told);
+    lock.unlock();
+    const Status sent = connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now());
+    lock.lock();
+    if (!sent.ok()) {
+      call.owed += told;
+      break;  // no room: later; or the end, of which the calls learn by receiving
+    }
+    call.credit_due = false;
+    due.pop_back();
+  }
+  credits_due_.insert(credits_due_.end(), due.begin(), due.end());
+}
+
+bool ClientCore::Unattended() const {
+  if (Forked(epoch_)) return false;
+  const Lock lock(mutex_);
+  return !calls_.empty() && !on_duty_;
+}
+
+size_t ClientCore::InFlight() const {
+  if (Forked(epoch_)) return 0;
+  const Lock lock(mutex_);
+  return calls_.size();
 }
 
 Status ClientCore::Dispatch(Deadline deadline) {
@@ -148,6 +237,7 @@ Status ClientCore::Dispatch(Deadline deadline) {
     if (on_duty_) break;  // a callback waits, or a thread took over while callbacks ran
     received = ReceiveOne(lock, until);
   }
+  if (!credits_due_.empty()) SendCredits(lock);
   if (next_expiry_.Passed()) {
     Callbacks callbacks;
     ExpireCalls(&callbacks);
@@ -175,14 +265,15 @@ Status ClientCore::SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline dead
     lock.lock();
     if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted");
   }
-  return absl::OkStatus();  // whether the deadline passed is asked above, the next time
+  return absl::OkStatus();  // whether the deadline passed is asked above, the
+                            // next time
 }
 
 void ClientCore::PassDuty() {
   if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
 }
 
-// ---- Receiving ----------------------------------------------------------------------
+// ---- Receiving
 
 Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline) {
   on_duty_ = true;
@@ -212,6 +303,19 @@ Status ClientCore::HandleMessage(Message message, Callbacks* callbacks) {
   PANNIER_ASSIGN_OR_RETURN(const rpc::Envelope envelope,
                            rpc::ParseEnvelope(message.envelope.span()));
   StatusOr<RawResult> result = RawResult();
+  if (envelope.known() && envelope.kind() == rpc::EnvelopeKind::kItem) {
+    const auto found = calls_.find(envelope.header.call_id);
+    if (found == calls_.end()) return absl::OkStatus();  // late
+    CallState& call = *found->second;
+    if (call.items.size() + call.owed >= call.credit) {
+      return MakeError(ErrorKind::kCorruptMessage,
+                       absl::StrCat(Describe(call), ": an item that was not asked for"));
+    }
+    call.items.push_back({std::move(message.stream), std::move(message.buffers)});
+    if (call.waiter != nullptr) call.waiter->wake.notify_one();
+    if (call.on_change) callbacks->push_back(call.on_change);
+    return absl::OkStatus();
+  }
   if (!envelope.known()) {
     result = MakeError(ErrorKind::kCorruptMessage, rpc::DescribeUnknown(envelope));
   } else if (envelope.kind() == rpc::EnvelopeKind::kReply) {
@@ -241,7 +345,9 @@ void ClientCore::Complete(CallState& call, StatusOr<RawResult> result, Callbacks
   call.result.emplace(std::move(result));
   if (call.waiter != nullptr) call.waiter->wake.notify_one();
   if (call.on_done) callbacks->push_back(std::exchange(call.on_done, nullptr));
-  calls_.erase(call.id);  // may destroy the call's last owner but the caller's: keep it last
+  if (call.on_change) callbacks->push_back(std::exchange(call.on_change, nullptr));
+  calls_.erase(call.id);  // may destroy the call's last owner but the caller's:
+                          // keep it last
 }
 
 void ClientCore::FailAll(const Status& status, Callbacks* callbacks) {
@@ -282,7 +388,7 @@ void ClientCore::Run(Lock& lock, Callbacks callbacks) {
   lock.lock();
 }
 
-// ---- The rest -----------------------------------------------------------------------
+// ---- The rest
 
 bool ClientCore::Done(const CallState& call) const {
   if (Forked(epoch_)) return true;
@@ -301,6 +407,17 @@ void ClientCore::OnDone(CallState& call, std::function<void()> done) {
   done();
 }
 
+void ClientCore::OnChange(CallState& call, std::function<void()> change) {
+  if (!Forked(epoch_)) {
+    const Lock lock(mutex_);
+    if (!call.done) {
+      call.on_change = change;
+      if (call.items.empty()) return;
+    }
+  }
+  change();
+}
+
 void ClientCore::Abandon(CallState& call, bool tell) {
   if (Forked(epoch_)) return;
   {
@@ -308,11 +425,13 @@ void ClientCore::Abandon(CallState& call, bool tell) {
     if (call.done) return;
     Callbacks callbacks;
     call.on_done = nullptr;
+    call.on_change = nullptr;
+    call.items.clear();
     Complete(call, MakeError(ErrorKind::kCancelled, absl::StrCat(Describe(call), ": cancelled")),
              &callbacks);
   }
   if (!tell) return;
-  const std::string envelope = rpc::CancelEnvelope(call.id);
+  const std::string envelope = rpc::PlainEnvelope(rpc::EnvelopeKind::kCancel, call.id);
   // A hint: if there is no room for it, the server runs the call in vain.
   connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now()).IgnoreError();
 }

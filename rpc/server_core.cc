@@ -1,26 +1,50 @@
 #include "pannier/rpc/server_core.h"
 
+#include <algorithm>
+#include <chrono>
+#include <deque>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
 #include "pannier/rpc/invoke.h"
+#include "pannier/rpc/method.h"
 #include "pannier/rpc/pool_allocator.h"
 
 namespace pannier::internal {
 namespace {
 
-// How soon a reply that found no room is tried again. Nothing tells of room, and a caller
-// that lets a thousand replies wait does not notice milliseconds.
+// How soon a reply that found no room is tried again. Nothing tells of room, and a caller that lets
+// a thousand replies wait does not notice milliseconds.
 constexpr absl::Duration kRetry = absl::Milliseconds(2);
+// How soon the serving thread sees that the time of a call that OnReady waits for is over.
+constexpr absl::Duration kParkedLook = absl::Milliseconds(50);
+// Most messages that are taken in before the next handler runs.
+constexpr int kMostTakenIn = 64;
 // Most names that an error about an unknown method lists.
 constexpr size_t kMaxNames = 16;
+
+// The options, with an interrupt hook that tells `work` what it said: a wait that Wake ended and
+// one that the hook ended look the same.
+ServerOptions Watched(ServerOptions options, const std::shared_ptr<ServerWork>& work) {
+  if (auto hook = std::move(options.transport.interrupted)) {
+    options.transport.interrupted = [hook = std::move(hook), work] {
+      if (!hook()) return false;
+      work->interrupted = true;
+      return true;
+    };
+  }
+  return options;
+}
 
 }  // namespace
 
 ServerCore::ServerCore(ServerOptions options)
-    : options_(std::move(options)), epoch_(ProcessEpoch()) {
+    : work_(std::make_shared<ServerWork>(/*own_thread=*/options.threads == 0)),
+      options_(Watched(std::move(options), work_)),
+      epoch_(ProcessEpoch()) {
   rpc::InstallPoolAllocator();
 }
 
@@ -35,11 +59,11 @@ ServerCore::~ServerCore() {
   Retire();
 }
 
-void ServerCore::RawMethod(std::string name, RawHandler handler) {
-  auto shared = std::make_shared<const RawHandler>(std::move(handler));
+void ServerCore::RawMethod(std::string name, RawHandler handler, MethodInfo info) {
+  NamedMethod method{std::make_shared<const RawHandler>(std::move(handler)), std::move(info)};
   const std::lock_guard lock(mutex_);
   // The old handler is destroyed after the lock is gone.
-  methods_[std::move(name)].swap(shared);
+  std::swap(methods_[std::move(name)], method);
 }
 
 Status ServerCore::Listen(const std::string& endpoint) {
@@ -50,8 +74,8 @@ Status ServerCore::Listen(const std::string& endpoint) {
                                   listener_->endpoint()));
   }
   PANNIER_ASSIGN_OR_RETURN(listener_, Listener::Listen(endpoint, options_.transport));
-  stop_ = false;
-  waking_ = listener_.get();
+  work_->Reopen();
+  work_->Employ(listener_.get());
   return absl::OkStatus();
 }
 
@@ -71,22 +95,12 @@ Status ServerCore::Serve() {
   return ServeClaimed(*listener);
 }
 
-Status ServerCore::ServeClaimed(Listener& listener) {
-  Status ended = Loop(listener);
-  for (auto& [connection, peer] : peers_) peer.connection->Close();
-  peers_.clear();
-  replies_wait_ = false;
-  Retire();
-  return ended;
-}
-
 // Closes the listener, once no Stop uses it.
 void ServerCore::Retire() {
   std::shared_ptr<Listener> listener;
   {
     const std::lock_guard lock(mutex_);
-    waking_ = nullptr;
-    while (stopping_ != 0) std::this_thread::yield();
+    work_->Retire();
     listener.swap(listener_);
     serving_ = false;
   }
@@ -95,7 +109,8 @@ void ServerCore::Retire() {
 
 Status ServerCore::Start(const std::string& endpoint) {
   PANNIER_RETURN_IF_ERROR(Listen(endpoint));
-  Wait().IgnoreError();  // of a thread that ended before; what it left nobody asked for
+  Wait().IgnoreError();  // of a thread that ended before; what it left nobody
+                         // asked for
   PANNIER_ASSIGN_OR_RETURN(const std::shared_ptr<Listener> listener, Claim());
   int failed = 0;
   try {
@@ -128,126 +143,29 @@ Status ServerCore::Wait() {
   return std::exchange(thread_status_, absl::OkStatus());
 }
 
-void ServerCore::Stop() {
-  ++stopping_;
-  stop_ = true;
-  if (Listener* listener = waking_; listener != nullptr) listener->Wake();
-  --stopping_;
-}
-
 std::string ServerCore::endpoint() const {
   const std::lock_guard lock(mutex_);
   return listener_ != nullptr ? listener_->endpoint() : std::string();
 }
 
-// ---- The serving thread -------------------------------------------------------------
-
-Status ServerCore::Loop(Listener& listener) {
-  while (!stop_) {
-    StatusOr<Listener::Event> event =
-        listener.Next(replies_wait_ ? Deadline::After(kRetry) : Deadline::Never());
-    if (event.ok()) {
-      OnEvent(*std::move(event));
-    } else if (KindOf(event.status()) != ErrorKind::kDeadlineExceeded && !stop_) {
-      return Annotate(event.status(), "serve");
-    }
-    if (replies_wait_) FlushReplies();
-  }
-  return absl::OkStatus();
+ServerStats ServerCore::Stats() const {
+  const size_t queued = work_->queued();
+  const std::lock_guard lock(work_->mutex);
+  ServerStats stats = work_->stats;
+  stats.queued = queued;
+  return stats;
 }
 
-void ServerCore::OnEvent(Listener::Event event) {
-  const Connection* key = event.connection.get();
-  switch (event.kind) {
-    case Listener::Event::Kind::kAccepted:
-      peers_.emplace(key, Peer{event.connection,
-                               {event.connection,
-                                {options_.max_waiting_bytes, options_.pool_patience,
-                                 options_.transport.inline_threshold}}});
-      if (options_.on_connected) options_.on_connected(*key);
-      return;
-    case Listener::Event::Kind::kMessage:
-      if (const auto peer = peers_.find(key); peer != peers_.end()) {
-        OnMessage(peer->second, std::move(event.message));
-      }
-      return;
-    case Listener::Event::Kind::kLost:
-      // Of which call it was nobody can tell, and its caller may wait without a deadline.
-      if (const auto peer = peers_.find(key); peer != peers_.end()) {
-        peer->second.replies.SendError(rpc::kNoCall, event.status, Deadline::Never()).IgnoreError();
-      }
-      Drop(key, event.status);
-      return;
-    case Listener::Event::Kind::kEnded:
-      Drop(key, event.status);
-      return;
+StatusOr<std::shared_ptr<const RawHandler>> ServerCore::Find(std::string_view method) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = methods_.find(method); found != methods_.end()) {
+    return found->second.handler;
   }
-}
-
-void ServerCore::OnMessage(Peer& peer, Message message) {
-  const Buffer bytes = std::move(message.envelope);
-  const StatusOr<rpc::Envelope> envelope = rpc::ParseEnvelope(bytes.span());
-  Status failed = envelope.status();
-  if (!envelope.ok()) {
-    peer.replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
-  } else if (!envelope->known()) {
-    // Of a later version. It may be answered, and what it says else may be understood.
-    failed = peer.replies.SendError(
-        envelope->header.call_id,
-        MakeError(ErrorKind::kCorruptMessage, rpc::DescribeUnknown(*envelope)), Deadline::Never());
-  } else if (envelope->kind() == rpc::EnvelopeKind::kRequest) {
-    failed = OnRequest(peer, *envelope, message);
-  } else if (envelope->kind() != rpc::EnvelopeKind::kCancel) {
-    failed = MakeError(ErrorKind::kCorruptMessage,
-                       absl::StrCat("envelope of kind ", envelope->header.kind, " from a client"));
-    peer.replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
-  }
-  // A cancel: messages come in order and handlers run one by one, so the call that it
-  // names is over.
-  if (!failed.ok()) return Drop(peer.connection.get(), failed);
-  if (!peer.replies.empty()) replies_wait_ = true;
-}
-
-Status ServerCore::OnRequest(Peer& peer, const rpc::Envelope& envelope, Message& message) {
-  const uint64_t id = envelope.header.call_id;
-  const Deadline deadline = rpc::DeadlineOf(envelope.header, peer.connection->info().link);
-  if (deadline.Passed()) {
-    // Not with that deadline, or the reply would be dropped: the caller's clock decides.
-    return peer.replies.SendError(
-        id,
-        MakeError(ErrorKind::kDeadlineExceeded,
-                  "the time for this call was over before the server came to it; it was not run"),
-        Deadline::Never());
-  }
-  StatusOr<RawResult> result = Handle(peer, envelope, message, deadline);
-  if (!result.ok()) return peer.replies.SendError(id, result.status(), deadline);
-  return peer.replies.SendResult(id, *std::move(result), deadline);
-}
-
-StatusOr<RawResult> ServerCore::Handle(const Peer& peer, const rpc::Envelope& envelope,
-                                       Message& message, Deadline deadline) {
-  std::shared_ptr<const RawHandler> handler;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = methods_.find(envelope.method);
-    if (found == methods_.end()) return UnknownMethod(envelope.method);
-    handler = found->second;
-  }
-  RawCall call{.method = envelope.method,
-               .keywords = (envelope.header.flags & rpc::kFlagKeywords) != 0,
-               .stream = std::move(message.stream),
-               .buffers = std::move(message.buffers),
-               .deadline = deadline,
-               .connection = *peer.connection};
-  const rpc::PoolScope pool(*peer.connection->pool());
-  return rpc::Invoke(*handler, call);
-}
-
-Status ServerCore::UnknownMethod(std::string_view method) const {
   std::string text =
-      absl::StrCat("there is no method '", ToAbsl(method), "' at ", listener_->endpoint());
+      absl::StrCat("there is no method '", ToAbsl(method), "' at ",
+                   listener_ != nullptr ? listener_->endpoint() : std::string("a stopped server"));
   size_t named = 0;
-  for (const auto& [name, handler] : methods_) {
+  for (const auto& [name, other] : methods_) {
     if (named == kMaxNames) break;
     absl::StrAppend(&text, named == 0 ? "; it has " : ", ", name);
     ++named;
@@ -257,21 +175,356 @@ Status ServerCore::UnknownMethod(std::string_view method) const {
   return MakeError(ErrorKind::kUnknownMethod, text);
 }
 
+StatusOr<RawResult> ServerCore::Describe() const {
+  std::vector<std::tuple<std::string, std::string, std::string>> list;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, method] : methods_) {
+      list.emplace_back(name, method.info.signature, method.info.doc);
+    }
+  }
+  return rpc::ResultOf(codec::Dumps(list));
+}
+
+// ---- The serving thread
+
+Status ServerCore::ServeClaimed(Listener& listener) {
+  std::vector<std::thread> threads;
+  Status ended;
+  try {
+    for (size_t i = 0; options_.own_threads && i < options_.threads; ++i) {
+      threads.emplace_back([this] { Work(); });
+    }
+  } catch (const std::system_error& error) {
+    ended = SystemError(error.code().value(), "serve: a handler thread");
+  }
+  if (ended.ok()) ended = Loop(listener);
+  EndCalls();
+  work_->AwaitRunners();
+  for (std::thread& thread : threads) thread.join();
+  for (auto& [connection, peer] : peers_) peer->replies.Flush();
+  for (auto& [connection, peer] : peers_) peer->connection->Close();
+  {
+    const std::lock_guard lock(work_->mutex);
+    work_->stats.connections = 0;
+  }
+  peers_.clear();
+  Retire();
+  return ended;
+}
+
+// Handlers that run are told; calls that wait for a thread end unanswered.
+void ServerCore::EndCalls() {
+  const std::deque<ServerWork::Task> tasks = work_->Close();
+  std::vector<std::shared_ptr<ServerCall>> calls;
+  {
+    const std::lock_guard lock(work_->mutex);
+    for (auto& [connection, peer] : peers_) {
+      for (auto& [id, weak] : peer->calls) {
+        if (auto call = weak.lock()) calls.push_back(std::move(call));
+      }
+    }
+    work_->parked.clear();
+    work_->doomed.clear();
+  }
+  for (const auto& call : calls) {
+    call->Cancel(MakeError(ErrorKind::kClosed, "the server stops"));
+    if (!call->started()) call->Abandon();
+  }
+}
+
+Status ServerCore::Loop(Listener& listener) {
+  const bool runs_handlers = options_.threads == 0;
+  work_->Enter([this, &listener](Deadline deadline) {
+    // A few: a handler asks for news of its own call, and comes back.
+    for (int i = 0; i < kMostTakenIn; ++i) {
+      StatusOr<Listener::Event> event = listener.Next(i == 0 ? deadline : Deadline::Now());
+      if (!event.ok()) break;  // what it is, the loop finds out
+      OnEvent(*std::move(event));
+    }
+    LookAround();
+  });
+  Status ended;
+  int taken_in = 0;
+  while (ended.ok() && !work_->stopped() && !Drained()) {
+    const bool tasks = runs_handlers && work_->queued() > 0;
+    StatusOr<Listener::Event> event = listener.Next(NextLook(tasks));
+    if (event.ok()) {
+      OnEvent(*std::move(event));
+    } else {
+      ended = Judge(event.status());
+    }
+    LookAround();
+    if (!runs_handlers || work_->stopped()) continue;
+    // What came meanwhile is taken in before the next handler runs, so that limits and cancels are
+    // of the present.
+    if (tasks && event.ok() && ++taken_in < kMostTakenIn) continue;
+    taken_in = 0;
+    if (auto task = work_->TryPop()) (*task)();
+    LookAround();
+  }
+  work_->Leave();
+  return ended.ok() ? ended : Annotate(ended, "serve");
+}
+
+Status ServerCore::Judge(const Status& status) const {
+  switch (KindOf(status)) {
+    case ErrorKind::kDeadlineExceeded:
+      return absl::OkStatus();
+    case ErrorKind::kInterrupted:  // by Wake, or by the program's own hook
+      return work_->interrupted.exchange(false) ? status : absl::OkStatus();
+    default:
+      return work_->stopped() ? absl::OkStatus() : status;
+  }
+}
+
+Deadline ServerCore::NextLook(bool tasks) {
+  if (tasks) return Deadline::Now();
+  if (work_->replies_wait) return Deadline::After(kRetry);
+  const std::lock_guard lock(work_->mutex);
+  return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
+}
+
+bool ServerCore::Drained() {
+  if (!work_->draining() || work_->replies_wait) return false;
+  const std::lock_guard lock(work_->mutex);
+  return work_->stats.in_flight == 0;
+}
+
+// What other threads left for this one, and what is due by time.
+void ServerCore::LookAround() {
+  decltype(work_->doomed) doomed;
+  decltype(work_->parked) parked;
+  work_->TakeNudge();
+  {
+    const std::lock_guard lock(work_->mutex);
+    if (work_->doomed.empty() && work_->parked.empty() && !work_->replies_wait) return;
+    doomed.swap(work_->doomed);
+    parked.swap(work_->parked);
+  }
+  for (const auto& [connection, why] : doomed) Drop(connection, why);
+  std::erase_if(parked, [](const std::weak_ptr<ServerCall>& weak) {
+    const auto call = weak.lock();
+    return call == nullptr || !call->StillParked();
+  });
+  {
+    const std::lock_guard lock(work_->mutex);
+    work_->parked.insert(work_->parked.end(), parked.begin(), parked.end());
+  }
+  if (!work_->replies_wait.exchange(false)) return;
+  for (auto& [connection, peer] : peers_) {
+    peer->replies.Flush();
+    if (!peer->replies.empty()) work_->replies_wait = true;
+  }
+}
+
+void ServerCore::OnEvent(Listener::Event event) {
+  const Connection* key = event.connection.get();
+  switch (event.kind) {
+    case Listener::Event::Kind::kAccepted: {
+      const rpc::ReplyQueue::Limits limits{options_.max_waiting_bytes, options_.pool_patience,
+                                           options_.transport.inline_threshold};
+      peers_.emplace(key, std::make_shared<ServerPeer>(event.connection, limits));
+      {
+        const std::lock_guard lock(work_->mutex);
+        work_->stats.connections = peers_.size();
+      }
+      if (options_.on_connected) options_.on_connected(*key);
+      return;
+    }
+    case Listener::Event::Kind::kMessage:
+      if (const auto peer = peers_.find(key); peer != peers_.end()) {
+        const std::shared_ptr<ServerPeer> kept = peer->second;  // it may be dropped meanwhile
+        OnMessage(kept, std::move(event.message));
+      }
+      return;
+    case Listener::Event::Kind::kLost:
+      // Of which call it was nobody can tell, and its caller may wait without a deadline.
+      if (const auto peer = peers_.find(key); peer != peers_.end()) {
+        peer->second->replies.SendError(rpc::kNoCall, event.status, Deadline::Never())
+            .IgnoreError();
+      }
+      Drop(key, event.status);
+      return;
+    case Listener::Event::Kind::kEnded:
+      Drop(key, event.status);
+      return;
+  }
+}
+
+void ServerCore::OnMessage(const std::shared_ptr<ServerPeer>& peer, Message message) {
+  const Buffer bytes = std::move(message.envelope);
+  const StatusOr<rpc::Envelope> envelope = rpc::ParseEnvelope(bytes.span());
+  Status failed = envelope.status();
+  if (!envelope.ok()) {
+    peer->replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
+  } else if (!envelope->known()) {
+    // Of a later version. It may be answered, and what it says else may be understood.
+    failed = peer->replies.SendError(
+        envelope->header.call_id,
+        MakeError(ErrorKind::kCorruptMessage, rpc::DescribeUnknown(*envelope)), Deadline::Never());
+  } else if (envelope->kind() == rpc::EnvelopeKind::kRequest) {
+    failed = OnRequest(peer, *envelope, std::move(message));
+  } else if (envelope->kind() == rpc::EnvelopeKind::kCancel) {
+    OnCancel(*peer, envelope->header.call_id);
+  } else if (envelope->kind() == rpc::EnvelopeKind::kCredit) {
+    std::shared_ptr<ServerCall> call;
+    {
+      const std::lock_guard lock(work_->mutex);
+      const auto found = peer->calls.find(envelope->header.call_id);
+      if (found != peer->calls.end()) call = found->second.lock();
+    }
+    if (call != nullptr) call->AddCredit(envelope->header.credit);  // else it is over
+  } else {
+    failed = MakeError(ErrorKind::kCorruptMessage,
+                       absl::StrCat("envelope of kind ", envelope->header.kind, " from a client"));
+    peer->replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
+  }
+  if (!failed.ok()) return Drop(peer->connection.get(), failed);
+  if (!peer->replies.empty()) work_->replies_wait = true;
+}
+
+Status ServerCore::OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc::Envelope& envelope,
+                             Message message) {
+  const uint64_t id = envelope.header.call_id;
+  const bool one_way = (envelope.header.flags & rpc::kFlagOneWay) != 0;
+  uint64_t bytes = message.stream.size();
+  for (const Buffer& buffer : message.buffers) bytes += buffer.size();
+  if (Status refused = Admit(*peer, envelope, bytes); !refused.ok()) {
+    if (KindOf(refused) == ErrorKind::kCorruptMessage) return refused;
+    return one_way ? absl::OkStatus() : peer->replies.SendError(id, refused, Deadline::Never());
+  }
+  auto call = std::make_shared<ServerCall>(
+      work_, peer, envelope, rpc::DeadlineOf(envelope.header, peer->connection->info().link),
+      bytes);
+  {
+    const std::lock_guard lock(work_->mutex);
+    peer->calls.emplace(id, call);
+  }
+  // Shared, as a std::function has to be copyable.
+  auto kept = std::make_shared<Message>(std::move(message));
+  work_->Push([this, call = std::move(call), kept] { Run(call, *kept); });
+  return absl::OkStatus();
+}
+
+Status ServerCore::Admit(const ServerPeer& peer, const rpc::Envelope& envelope, uint64_t bytes) {
+  const std::lock_guard lock(work_->mutex);
+  ServerStats& stats = work_->stats;
+  Status refused;
+  if (peer.calls.count(envelope.header.call_id) != 0) {
+    return MakeError(ErrorKind::kCorruptMessage,
+                     absl::StrCat("call ", envelope.header.call_id, " is in flight already"));
+  } else if (work_->draining()) {
+    refused = MakeError(ErrorKind::kRefused, "the server is stopping; the call was not run");
+  } else if (stats.in_flight >= options_.max_calls) {
+    refused = MakeError(ErrorKind::kLimit, absl::StrCat("the server has ", stats.in_flight,
+                                                        " calls in flight and "
+                                                        "takes no more; the call was not run"));
+  } else if (peer.calls.size() >= options_.max_calls_per_peer) {
+    refused =
+        MakeError(ErrorKind::kLimit,
+                  absl::StrCat("this connection has ", peer.calls.size(),
+                               " calls in flight and may have no more; the call was not run"));
+  } else if (stats.in_flight > 0 &&
+             bytes > options_.max_call_bytes -
+                         std::min(stats.in_flight_bytes, options_.max_call_bytes)) {
+    refused =
+        MakeError(ErrorKind::kLimit,
+                  absl::StrCat("arguments of ", bytes, " bytes are too much besides those of ",
+                               stats.in_flight_bytes, " bytes in flight, of ",
+                               options_.max_call_bytes, "; the call was not run"));
+  }
+  if (refused.ok()) {
+    ++stats.in_flight;
+    stats.in_flight_bytes += bytes;
+  } else {
+    ++stats.refused;
+  }
+  return refused;
+}
+
+void ServerCore::OnCancel(ServerPeer& peer, uint64_t id) {
+  std::shared_ptr<ServerCall> call;
+  {
+    const std::lock_guard lock(work_->mutex);
+    const auto found = peer.calls.find(id);
+    if (found == peer.calls.end()) return;  // it is over
+    call = found->second.lock();
+    ++work_->stats.cancelled;
+  }
+  if (call != nullptr) call->Cancel(MakeError(ErrorKind::kCancelled, "cancelled by the caller"));
+}
+
 void ServerCore::Drop(const Connection* connection, const Status& why) {
   const auto found = peers_.find(connection);
   if (found == peers_.end()) return;
-  const std::shared_ptr<Connection> kept = found->second.connection;
+  const std::shared_ptr<ServerPeer> peer = found->second;
   peers_.erase(found);
-  kept->Close();
-  if (options_.on_ended) options_.on_ended(*kept, why);
+  std::vector<std::shared_ptr<ServerCall>> calls;
+  {
+    const std::lock_guard lock(work_->mutex);
+    for (auto& [id, weak] : peer->calls) {
+      if (auto call = weak.lock()) calls.push_back(std::move(call));
+    }
+    work_->stats.connections = peers_.size();
+  }
+  peer->connection->Close();
+  for (const auto& call : calls) {
+    call->Cancel(MakeError(ErrorKind::kConnectionLost,
+                           absl::StrCat(peer->connection->info().peer, ", the caller, is gone")));
+  }
+  if (options_.on_ended) options_.on_ended(*peer->connection, why);
 }
 
-void ServerCore::FlushReplies() {
-  replies_wait_ = false;
-  for (auto& [connection, peer] : peers_) {
-    peer.replies.Flush();
-    if (!peer.replies.empty()) replies_wait_ = true;
+// ---- Where handlers run
+
+void ServerCore::Work() { work_->RunTasks(); }
+
+void ServerCore::Run(const std::shared_ptr<ServerCall>& call, Message& message) {
+  if (!call->Begin()) {  // gone while it waited
+    message = Message();
+    const bool expired = call->deadline().Passed();
+    if (expired) {
+      const std::lock_guard lock(work_->mutex);
+      ++work_->stats.expired;
+    }
+    return call->Finish(expired ? MakeError(ErrorKind::kDeadlineExceeded,
+                                            "the time for this call was over before the server "
+                                            "came to it; it "
+                                            "was not run")
+                                : MakeError(ErrorKind::kCancelled, "the call was not run"));
   }
+  const auto start = std::chrono::steady_clock::now();
+  StatusOr<RawResult> result = Handle(call, message);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  {
+    const std::lock_guard lock(work_->mutex);
+    ++work_->stats.calls;
+    if (KindOf(result.status()) != ErrorKind::kUnknownMethod) {
+      ServerStats::OfMethod& method = work_->stats.methods[call->method()];
+      ++method.calls;
+      method.seconds += took.count();
+    }
+  }
+  if (!call->deferred() || !result.ok()) call->Finish(std::move(result));
+}
+
+StatusOr<RawResult> ServerCore::Handle(const std::shared_ptr<ServerCall>& call, Message& message) {
+  const StatusOr<std::shared_ptr<const RawHandler>> handler = Find(call->method());
+  if (!handler.ok()) {
+    message = Message();
+    if (call->method() == kMethodsMethod) return Describe();
+    return handler.status();
+  }
+  RawCall raw{.method = call->method(),
+              .keywords = call->keywords(),
+              .stream = std::move(message.stream),
+              .buffers = std::move(message.buffers),
+              .deadline = call->deadline(),
+              .connection = call->peer(),
+              .context = call};
+  const rpc::PoolScope pool(*call->peer().pool());
+  return rpc::Invoke(**handler, raw);
 }
 
 }  // namespace pannier::internal

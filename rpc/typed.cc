@@ -11,7 +11,8 @@ namespace rpc {
 StatusOr<codec::Document> DecodeArguments(RawCall& call) {
   if (call.keywords) {
     return MakeError(ErrorKind::kInvalidArgument,
-                     "this method is C++ and takes no keyword arguments; pass them by position");
+                     "this method is C++ and takes no keyword arguments; pass "
+                     "them by position");
   }
   const std::vector<Buffer> buffers = std::exchange(call.buffers, {});
   const Buffer stream = std::exchange(call.stream, {});
@@ -49,7 +50,7 @@ StatusOr<RawResult> Client::CallEncoded(const CallOptions& options, std::string_
     return Annotate(arguments.status(), absl::StrCat("arguments of '", ToAbsl(method), "'"));
   }
   return CallRaw(method, {.stream = AsBytes(arguments->stream), .buffers = arguments->buffers},
-                 options.deadline);
+                 options);
 }
 
 Status Client::ResultError(std::string_view method, const Status& status) const {

@@ -6,7 +6,7 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 """
 
 from . import _core, codec, errors
-from .client import Client
+from .client import Client, MethodInfo, Stream
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
 from .errors import (
     Cancelled,
@@ -23,13 +23,15 @@ from .errors import (
     RemoteError,
     UnknownMethod,
 )
+from .executor import Executor, WorkerDied
 from .message import Message, dumps, loads
 from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
-from .server import Server
+from .server import CallContext, Server, ServerStats, current_call
 
 __version__ = _core.version()
 
 __all__ = [
+    "CallContext",
     "Cancelled",
     "Client",
     "Closed",
@@ -40,11 +42,13 @@ __all__ = [
     "CorruptMessage",
     "DeadlineExceeded",
     "Error",
+    "Executor",
     "ForbiddenGlobal",
     "Forked",
     "LimitExceeded",
     "Listener",
     "Message",
+    "MethodInfo",
     "PeerLeases",
     "Pool",
     "PoolExhausted",
@@ -52,11 +56,15 @@ __all__ = [
     "Refused",
     "RemoteError",
     "Server",
+    "ServerStats",
+    "Stream",
     "UnknownMethod",
+    "WorkerDied",
     "__version__",
     "asarray",
     "codec",
     "connect",
+    "current_call",
     "dumps",
     "empty",
     "errors",

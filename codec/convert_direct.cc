@@ -14,6 +14,9 @@ namespace {
 
 // A stream of this size has fewer objects than Values have numbers.
 constexpr size_t kLargestStream = std::numeric_limits<uint32_t>::max() / 8;
+// A pickler writes the name of a class once; who writes more is left to the decoder, as each is
+// looked at when a class is named again.
+constexpr size_t kMostGlobals = 256;
 
 template <class T>
 T Load(const uint8_t* at) {
@@ -38,10 +41,9 @@ DirectReader::DirectReader(ByteSpan stream)
       rewinds_left_(stream.size()) {}
 
 bool DirectReader::Allows(ByteSpan stream, const DecodeOptions& options) {
-  const DecodeLimits& limits = options.limits;
-  return stream.size() <= kLargestStream && limits.stream_bytes == 0 && limits.opcodes == 0 &&
-         limits.objects == 0 && limits.memo_entries == 0 && limits.arena_bytes == 0 &&
-         limits.depth == 0 && limits.comparisons == 0;
+  return stream.size() <= kLargestStream && options.limits == DecodeLimits() &&
+         options.allow == nullptr && options.classes == nullptr && options.made == nullptr &&
+         options.keys == nullptr && !options.refuse_overwriting;
 }
 
 bool DirectReader::Begin() {
@@ -305,7 +307,7 @@ bool DirectReader::ReadClass(std::string_view module, std::string_view name) {
   }
   // Below protocol 3 names may be those of Python 2.
   if (found != module || !ReadText(&found) || found != name || protocol_ < 3) return false;
-  if (!Take(Opcode::kStackGlobal)) return false;
+  if (globals_.size() == kMostGlobals || !Take(Opcode::kStackGlobal)) return false;
   const uint8_t* at = next_ - 1;
   globals_.push_back({at, module, name});
   return MemoizeAt(at);

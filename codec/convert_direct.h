@@ -44,8 +44,8 @@ class DirectReader {
 
   explicit DirectReader(ByteSpan stream);
 
-  // True if a stream decoded with these options may be read directly: what they limit is
-  // counted by the decoder alone.
+  // True if a stream decoded with these options may be read directly: what they limit, allow
+  // or ask to be told is the decoder's alone.
   static bool Allows(ByteSpan stream, const DecodeOptions& options);
 
   // The stream's beginning and its end, around the one value.
@@ -59,6 +59,7 @@ class DirectReader {
     return root;
   }
   size_t left() const { return static_cast<size_t>(end_ - next_); }
+  uint64_t bytes_left() const { return bytes_left_; }  // that may be charged
   bool Charge(uint64_t bytes) {
     if (bytes > bytes_left_) return false;
     bytes_left_ -= bytes;

@@ -50,6 +50,8 @@ struct DecodeLimits {
   // Elements looked at in comparing dict keys and set elements beyond the first look;
   // default: 64 for each byte of the stream, and at least 2^20.
   uint64_t comparisons = 0;
+
+  bool operator==(const DecodeLimits&) const = default;
 };
 
 struct DecodeOptions {

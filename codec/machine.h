@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,11 @@
 #include "pannier/codec/visitor.h"
 
 namespace pannier::codec::internal {
+
+// A limit of 0 is none.
+inline uint64_t OrNone(uint64_t limit) {
+  return limit == 0 ? std::numeric_limits<uint64_t>::max() : limit;
+}
 
 struct ErasedClass;
 

@@ -125,6 +125,7 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
     uint64_t offset;  // in the segment
   };
   static constexpr size_t kOwnersPerChunk = 256;
+  static constexpr uint64_t kNeverMillis = ~uint64_t{0};  // as idle_millis_: never given back
   static constexpr uint64_t kWarmPiece = uint64_t{256} << 20;
 
   // Milliseconds of a monotonic clock that costs little and is some milliseconds late.

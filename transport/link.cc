@@ -53,7 +53,7 @@ StatusOr<PacketType> ReadType(ByteReader& reader) {
 // Whether the peer may still read what was leased to it.
 bool PeerHolds(LinkSocket& socket) {
   // The link is closed on our side, and the row lives on alone: only one packet matters now.
-  while (socket.unread && !socket.peer_is_done) {
+  for (int i = 0; i < kPacketsPerTurn && socket.unread && !socket.peer_is_done; ++i) {
     const StatusOr<LinkSocket::Packet> packet = socket.Receive();
     if (!packet.ok() || packet->ended || packet->bytes.empty()) break;
     ByteReader reader(AsBytes(packet->bytes));

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 
 from . import _core
+from ._closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
-    from typing_extensions import Self
 
     Shape = SupportsIndex | Sequence[SupportsIndex]
     Order = Literal["C", "F"]
@@ -59,7 +58,7 @@ class PoolStats:
         return 1.0 - self.largest_free_bytes / self.free_bytes if self.free_bytes else 0.0
 
 
-class Pool:
+class Pool(Closing):
     """Shared memory of this process, handed to peers by lease.
 
     Arrays made here are plain ``numpy.ndarray``. Sending one copies nothing: its peers read it
@@ -209,17 +208,6 @@ class Pool:
     @property
     def closed(self) -> bool:
         return self._closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         stats = self.stats()

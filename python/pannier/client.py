@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
+from ._closing import Closing
 from ._exit import close_at_exit
 from ._futures import CallFuture, receiving
 from .connection import ConnectionInfo, ConnectionStats, make_options
@@ -21,10 +22,6 @@ from .errors import ConnectionLost, DeadlineExceeded, LimitExceeded, Refused, Re
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from ._pool import Pool
 
 __all__ = ["Client", "MethodInfo", "Stream"]
@@ -45,7 +42,7 @@ class MethodInfo(NamedTuple):
     doc: str
 
 
-class Client:
+class Client(Closing):
     """Calls the methods of a server, in Python or C++.
 
     ``client.call("blur", image, 2.0)`` and ``client.blur(image, 2.0)`` are the same, but for
@@ -320,17 +317,6 @@ class Client:
     def close(self) -> None:
         """Ends the connection; calls under way fail with Closed. Any thread; idempotent."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "link" if self.info.link else "no link"

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._closing import Closing
 from ._exit import close_at_exit
 from .message import Message
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from ._pool import Pool
 
 __all__ = ["Connection", "ConnectionInfo", "ConnectionStats", "Listener", "connect"]
@@ -83,7 +80,7 @@ def make_options(
     return options
 
 
-class Connection:
+class Connection(Closing):
     """One end of a connection; made by ``connect`` and ``Listener.accept``.
 
     Any threads may send and receive at the same time; other threads run while one waits.
@@ -166,24 +163,13 @@ class Connection:
     def stats(self) -> ConnectionStats:
         return ConnectionStats(**self._core.stats())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         info = self._info
         state = "closed" if self._core.closed else "link" if info.link else "no link"
         return f"<pannier.Connection with {info.peer}, {state}>"
 
 
-class Listener:
+class Listener(Closing):
     """The listening side of an endpoint: ``ipc://PATH``, ``tcp://HOST:PORT`` or ``inproc://NAME``.
 
     tcp is neither encrypted nor authenticated, so it needs ``insecure=True``. From a peer that is
@@ -232,17 +218,6 @@ class Listener:
     def close(self) -> None:
         """Stops listening; accepted connections go on. Any thread; idempotent."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<pannier.Listener at {self.address}>"

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include <thread>
@@ -24,13 +25,17 @@ class FailureModes : public testing::Test {
     EXPECT_TRUE(connection.ok()) << connection.status();
     return *connection;
   }
-  // Runs `body` in a child, whose exit code it returns; the child is killed if it takes long.
+  // Runs `body` in a child that ends with this process; its result is the exit code.
   template <typename Body>
   pid_t Child(Body body) {
     const pid_t child = fork();
-    if (child == 0) _exit(body());
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      _exit(body());
+    }
     return child;
   }
+  // -1 if it does not end by itself: it is killed then.
   static int CodeOf(pid_t child) {
     int status = -1;
     const bool ended =
@@ -172,6 +177,9 @@ TEST_F(FailureModes, AHundredAndTwentyEightPeersShareOneBlock) {
 }
 
 TEST_F(FailureModes, ThisManyMappingsAreAnErrorAndNotTheEnd) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer needs mappings of its own, and ends the process without";
+#endif
   const pid_t child = Child([this] {
     TransportOptions options;
     options.pool = *Pool::Create({});
@@ -206,7 +214,7 @@ TEST_F(FailureModes, AServerStartedAgainUnderItsOldClients) {
   const auto serve = [&] {
     auto listener = Listener::Listen(endpoint, {});
     auto connection = (*listener)->Accept(In(20));
-    for (;;) (void)(*connection)->Receive(Deadline::Never());
+    while ((*connection)->Receive(In(60)).ok()) continue;
     return 0;
   };
   for (int life = 0; life < 3; ++life) {

@@ -1,13 +1,12 @@
 // The connecting side of messages: sends, checks what comes back, holds some of it, and now
 // and then does what a program should not do.
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <deque>
-#include <filesystem>
 #include <memory>
 
+#include "../transport/break_links.h"
 #include "worker.h"
 
 namespace pannier::chaos {
@@ -17,20 +16,6 @@ constexpr absl::Duration kConnectWithin = absl::Seconds(5);
 constexpr absl::Duration kSendWithin = absl::Seconds(3);
 constexpr absl::Duration kReceiveWithin = absl::Seconds(2);
 constexpr int kMostSilences = 3;  // answers that do not come, before another hub is tried
-
-// The link breaks, and both processes live on.
-void BreakLinks() {
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    const int fd = std::stoi(entry.path().filename());
-    int domain = 0, type = 0, listens = 0;
-    socklen_t size = sizeof(int);
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
-        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET &&
-        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 0) {
-      shutdown(fd, SHUT_RDWR);
-    }
-  }
-}
 
 class Peer {
  public:

@@ -141,10 +141,10 @@ Timed::Timed(Worker& worker, const char* what, absl::Duration allowed)
     : worker_(worker),
       what_(what),
       stops_(g_stops.load(std::memory_order_relaxed)),
-      deadline_(Deadline::After(allowed)) {}
+      due_(Deadline::Clock::now() + absl::ToChronoNanoseconds(allowed)) {}
 
 Timed::~Timed() {
-  const auto late = absl::FromChrono(Deadline::Clock::now() - deadline_.when());
+  const auto late = absl::FromChrono(Deadline::Clock::now() - due_);
   if (late > kGrace && stops_ == g_stops.load(std::memory_order_relaxed)) {
     worker_.Violation(absl::StrCat(what_, " ended ", absl::FormatDuration(late), " too late"));
   }

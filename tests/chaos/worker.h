@@ -67,13 +67,13 @@ class Timed {
  public:
   Timed(Worker& worker, const char* what, absl::Duration allowed);
   ~Timed();
-  Deadline deadline() const { return deadline_; }
+  Deadline deadline() const { return Deadline::At(due_); }
 
  private:
   Worker& worker_;
   const char* const what_;
   const int stops_;
-  const Deadline deadline_;
+  const Deadline::Clock::time_point due_;
 };
 
 // Received messages that are kept a while; each is checked when it came and again before it

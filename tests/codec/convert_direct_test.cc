@@ -5,6 +5,7 @@
 #include <random>
 
 #include "direct_types.h"
+#include "pannier/codec/allow_list.h"
 #include "pannier/codec/dumps.h"
 
 namespace pannier::codec::direct {
@@ -220,6 +221,33 @@ TEST(ConvertDirectFormsTest, WhatTheGeneralWayKnowsBetter) {
                    .ok());
   EXPECT_EQ(Loads<std::vector<int>>(AsBytes("\x80\x04](K\x01Ne."sv)).status().message(),
             "value[1]: expected int32, found None");
+}
+
+TEST(ConvertDirectFormsTest, WhatTheOptionsAskForIsTheDecoders) {
+  using Points = std::vector<Point>;
+  const std::string points = Pickle(Points{{1, 2, "a"}, {3, 4, "b"}}, 4);
+  const auto loads = [&](const DecodeOptions& options) {
+    return Loads<Points>(AsBytes(points), {}, options).status();
+  };
+  EXPECT_TRUE(loads({}).ok());
+  AllowList allow;
+  DecodeOptions gated;
+  gated.allow = &allow;
+  EXPECT_EQ(KindOf(loads(gated)), ErrorKind::kForbiddenGlobal);
+  allow.Add(PythonClass<Point>::kModule, PythonClass<Point>::kName);
+  EXPECT_TRUE(loads(gated).ok()) << loads(gated);
+
+  std::vector<Value> made;
+  DecodeOptions telling;
+  telling.made = &made;
+  EXPECT_TRUE(loads(telling).ok());
+  EXPECT_EQ(made.size(), 3u) << "the class and two instances";
+
+  DecodeOptions limited;
+  limited.limits.argument_bytes = 3;
+  const std::string texts = Pickle(std::vector<std::string>{"long"}, 4);
+  EXPECT_EQ(KindOf(Loads<std::vector<std::string>>(AsBytes(texts), {}, limited).status()),
+            ErrorKind::kLimit);
 }
 
 }  // namespace

@@ -68,3 +68,11 @@ def test_frames(start, ipc):
     assert lines == [
         f"frame {number}: (1080, 1920, 3), the bar is at {number * 16}" for number in range(20)
     ]
+
+
+def test_look_inside(start):
+    shown, names, loaded, refused = output(start("look_inside.py")).splitlines()
+    assert "Reduce(Global('datetime', 'date')" in shown
+    assert names == "['datetime.date']"
+    assert loaded == "{'when': datetime.date(2026, 11, 22), 'levels': [1, 2.5, None]}"
+    assert refused == "os system 0"

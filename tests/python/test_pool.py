@@ -133,8 +133,10 @@ def test_a_receiver_that_never_lets_go(child, ipc):
         # What is shorter than the threshold needs no memory of the pool.
         connection.send(np.ones(10))
         far.ask("receive", sent + 1)
-        threading.Timer(0.3, far.ask, ["drop", 5]).start()
+        dropping = threading.Timer(0.3, far.ask, ["drop", 5])
+        dropping.start()
         connection.send(payload, timeout=20)  # waits for that one
+        dropping.join()  # the pipe to the child is used by one thread at a time
         far.ask("receive", 1)
         far.ask("drop all", 0)
         assert eventually(lambda: sum(peer.leases for peer in pool.stats().peers) == 0)

@@ -83,15 +83,14 @@ std::string NameOfResult() {
   } else if constexpr (kIsStatusOr<T>) {
     return NameOfResult<typename T::value_type>();
   } else {
-    return codec::Convert<T>::Name();
+    return codec::NameOf<T>();
   }
 }
 // "(float32, str) -> None"
 template <class R, class... A>
 std::string TextOf() {
   std::string text = "(";
-  (text.append(text.size() > 1 ? ", " : "")
-       .append(codec::Convert<typename ParameterOf<A>::Type>::Name()),
+  (text.append(text.size() > 1 ? ", " : "").append(codec::NameOf<typename ParameterOf<A>::Type>()),
    ...);
   return text + ") -> " + NameOfResult<std::remove_cvref_t<R>>();
 }

@@ -28,7 +28,7 @@ class ServerCore;
 struct ServerOptions {
   // What handlers build in memory of the process's allocator (AllocateBuffer, Array) lies in
   // `transport.pool`, and is sent with no copy.
-  TransportOptions transport;
+  TransportOptions transport = {};
   // A reply that its receiver has no room for waits, while the server goes on; when more bytes than
   // this wait (what lies in the pool is not counted), the connection is closed.
   uint64_t max_waiting_bytes = uint64_t{1} << 30;
@@ -45,8 +45,8 @@ struct ServerOptions {
   uint64_t max_calls_per_peer = 16384;
   uint64_t max_call_bytes = uint64_t{4} << 30;
   // Told of connections, on the serving thread, under no lock. Null: not told.
-  std::function<void(const Connection&)> on_connected;
-  std::function<void(const Connection&, const Status& why)> on_ended;
+  std::function<void(const Connection&)> on_connected = {};
+  std::function<void(const Connection&, const Status& why)> on_ended = {};
 };
 
 // What introspection tells of a method.

@@ -21,6 +21,8 @@ StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Start(std::vector<std::string>
   return pool;
 }
 
+WorkerPool::WorkerPool(std::vector<std::string> command, const WorkerPoolOptions& options)
+    : command_(std::move(command)), options_(options) {}
 WorkerPool::~WorkerPool() { Stop(); }
 
 bool WorkerPool::Alive(const Worker& worker) {

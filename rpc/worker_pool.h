@@ -83,8 +83,7 @@ class WorkerPool {
     std::shared_ptr<Client> client;
   };
 
-  WorkerPool(std::vector<std::string> command, const WorkerPoolOptions& options)
-      : command_(std::move(command)), options_(options) {}
+  WorkerPool(std::vector<std::string> command, const WorkerPoolOptions& options);
   // Starts processes first and connects then, so that they come up side by side.
   Status StartMissing();
   static bool Alive(const Worker& worker);

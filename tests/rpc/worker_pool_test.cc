@@ -62,7 +62,9 @@ TEST(WorkerPoolTest, DeadWorkerIsReplacedAtTheNextCall) {
     for (int i = 0; i < 4; ++i) {
       const auto pid = Call(*pool, "pid");
       // The one that was killed a moment ago may still look alive.
-      if (!pid.ok()) EXPECT_EQ(KindOf(pid), ErrorKind::kConnectionLost) << pid.status();
+      if (!pid.ok()) {
+        EXPECT_EQ(KindOf(pid), ErrorKind::kConnectionLost) << pid.status();
+      }
     }
     EXPECT_EQ(pool->pids().size(), 2u);
   }

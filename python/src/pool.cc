@@ -51,10 +51,16 @@ auto InSlices(Deadline deadline, ErrorKind again, Call call) {
   }
 }
 
-std::shared_ptr<Pool> Create(uint64_t quota, std::string name, uint32_t leases_per_peer) {
+std::shared_ptr<Pool> Create(uint64_t quota, std::string name, uint32_t leases_per_peer,
+                             uint64_t warm, Seconds idle_time, bool debug) {
   const PoolOptions options{
-      .quota = quota, .leases_per_peer = leases_per_peer, .name = std::move(name)};
-  return ValueOrRaise(Pool::Create(options));
+      .quota = quota,
+      .leases_per_peer = leases_per_peer,
+      .name = std::move(name),
+      .warm = warm,
+      .idle_time = idle_time ? absl::Seconds(*idle_time) : absl::InfiniteDuration(),
+      .guard = debug};
+  return ValueOrRaise(Waiting([&] { return Pool::Create(options); }));
 }
 
 View Allocate(Pool& self, size_t size, Seconds timeout) {
@@ -90,12 +96,14 @@ nb::dict Stats(Pool& self) {
   dict["blocks"] = stats.blocks;
   dict["used_bytes"] = stats.used_bytes;
   dict["free_bytes"] = stats.free_bytes;
+  dict["largest_free_bytes"] = stats.largest_free_bytes;
   dict["high_water_bytes"] = stats.high_water_bytes;
   dict["allocations"] = stats.allocations;
   dict["copied_bytes"] = stats.copied_bytes;
   nb::list peers;
   for (const PeerLeases& peer : stats.peers) {
-    peers.append(nb::make_tuple(peer.peer, peer.leases, peer.bytes));
+    peers.append(
+        nb::make_tuple(peer.peer, peer.leases, peer.bytes, absl::ToDoubleSeconds(peer.oldest)));
   }
   dict["peers"] = peers;
   return dict;
@@ -105,13 +113,15 @@ nb::dict Stats(Pool& self) {
 
 void BindPool(nb::module_& module) {
   nb::class_<Pool>(module, "Pool")
-      .def_static("create", &Create, nb::arg("quota"), nb::arg("name"), nb::arg("leases_per_peer"))
+      .def_static("create", &Create, nb::arg("quota"), nb::arg("name"), nb::arg("leases_per_peer"),
+                  nb::arg("warm"), nb::arg("idle_time").none(), nb::arg("debug"))
       .def_static("default", &Pool::Default)
       .def("allocate", &Allocate, nb::arg("size"), nb::arg("timeout").none())
       .def("contains", &Contains, nb::arg("address"), nb::arg("size"))
       .def("leases", &Leases, nb::arg("address"))
       .def("wait", &WaitHome, nb::arg("address"), nb::arg("timeout").none())
       .def("trim", &Pool::Trim, nb::call_guard<nb::gil_scoped_release>())
+      .def("close", &Pool::Close, nb::call_guard<nb::gil_scoped_release>())
       .def("stats", &Stats, nb::sig("def stats(self) -> dict[str, typing.Any]"))
       .def(
           "audit", [](Pool& self) { RaiseIfError(Waiting([&] { return self.Audit(); })); },

@@ -140,58 +140,75 @@ std::shared_ptr<internal::ClientCore> Client::Core() const {
 StatusOr<std::shared_ptr<internal::ClientCore>> Client::Usable(Deadline deadline) {
   std::unique_lock lock(mutex_);
   if (options_.reconnect_timeout <= absl::ZeroDuration()) return core_;
-  const Deadline until = Earlier(deadline, Deadline::After(options_.reconnect_timeout));
-  absl::Duration pause = kFirstPause;
-  for (;;) {
-    if (!connecting_) core_->Dispatch(Deadline::Now()).IgnoreError();  // it may have ended
-    const Status ended = core_->status();
+  const auto& interrupted = options_.transport.interrupted;
+  for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    const std::shared_ptr<internal::ClientCore> core = core_;
+    lock.unlock();  // replies may come, whose callbacks may call
+    core->Dispatch(Deadline::Now()).IgnoreError();
+    PANNIER_RETURN_IF_ERROR(core->AwaitEnd(deadline));
+    const Status ended = core->status();
+    lock.lock();
+    if (core != core_) continue;  // another thread was faster
     if (closed_ || KindOf(ended) != ErrorKind::kConnectionLost) return core_;
-    if (until.Passed()) return Annotate(ended, "and it could not be connected again");
-    if (connecting_) {
-      connected_.wait_for(lock, absl::ToChronoNanoseconds(std::min(until.Remaining(), kSlice)));
-      const auto& interrupted = options_.transport.interrupted;
-      if (connecting_ && interrupted) {
-        lock.unlock();
-        const bool stop = interrupted();
-        lock.lock();
-        if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
-      }
+    if (deadline.Passed()) return Annotate(ended, "and it could not be connected again");
+    if (!connecting_) {
+      PANNIER_RETURN_IF_ERROR(ConnectAgain(lock, deadline, pause));
       continue;
     }
-    connecting_ = true;
+    connected_.wait_for(lock, absl::ToChronoNanoseconds(std::min(deadline.Remaining(), kSlice)));
     lock.unlock();
-    auto connection = Connection::Connect(endpoint_, options_.transport,
-                                          Earlier(until, Deadline::After(kOneAttempt)));
-    bool go_on = true;
-    if (!connection.ok() && KindOf(connection.status()) != ErrorKind::kInterrupted) {
-      go_on = Pause(std::min(pause, until.Remaining()), options_.transport);
-      pause = std::min(2 * pause, kLongestPause);
-    }
+    const bool stop = interrupted && interrupted();
     lock.lock();
-    connecting_ = false;
-    connected_.notify_all();
-    if (connection.ok()) {
-      if (closed_) {
-        (*connection)->Close();
-        return core_;
-      }
-      core_ = std::make_shared<internal::ClientCore>(*std::move(connection), options_.transport);
-    } else if (KindOf(connection.status()) == ErrorKind::kInterrupted) {
-      return connection.status();
-    } else if (!go_on) {
-      return MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
+    if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
+  }
+}
+
+Status Client::ConnectAgain(std::unique_lock<std::mutex>& lock, Deadline deadline,
+                            absl::Duration pause) {
+  connecting_ = true;
+  lock.unlock();
+  auto connection = Connection::Connect(endpoint_, options_.transport,
+                                        Earlier(deadline, Deadline::After(kOneAttempt)));
+  Status interrupted;
+  if (KindOf(connection.status()) == ErrorKind::kInterrupted) {
+    interrupted = connection.status();
+  } else if (!connection.ok() &&
+             !Pause(std::min(pause, deadline.Remaining()), options_.transport)) {
+    interrupted = MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
+  }
+  lock.lock();
+  connecting_ = false;
+  connected_.notify_all();
+  if (!connection.ok()) return interrupted;
+  if (closed_) {
+    (*connection)->Close();
+  } else {
+    core_ = std::make_shared<internal::ClientCore>(*std::move(connection), options_.transport);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<Client::Started> Client::Start(std::string_view method, const RawArgs& args,
+                                        const internal::CallStart& how) {
+  const bool again = options_.reconnect_timeout > absl::ZeroDuration();
+  const Deadline until = Earlier(how.deadline, Deadline::After(options_.reconnect_timeout));
+  for (;;) {
+    PANNIER_ASSIGN_OR_RETURN(auto core, Usable(until));
+    auto call = core->Start(method, args, how);
+    if (call.ok()) return Started{std::move(core), *std::move(call)};
+    // What could not be sent was not made: another connection may carry it.
+    if (!again || until.Passed() || KindOf(call.status()) != ErrorKind::kConnectionLost) {
+      return call.status();
     }
   }
 }
 
 StatusOr<RawResult> Client::CallOnce(std::string_view method, const RawArgs& args,
                                      Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(const auto core, Usable(deadline));
-  PANNIER_ASSIGN_OR_RETURN(const auto call, core->Start(method, args, {.deadline = deadline}));
-  StatusOr<RawResult> result = core->Wait(*call, Deadline::Never());
-  // The server knows the deadline by itself; of an interrupt it has to be told.
-  if (!result.ok() && KindOf(result.status()) == ErrorKind::kInterrupted) {
-    core->Abandon(*call, /*tell=*/true);
+  PANNIER_ASSIGN_OR_RETURN(const Started started, Start(method, args, {.deadline = deadline}));
+  StatusOr<RawResult> result = started.core->Wait(*started.call, Deadline::Never());
+  if (KindOf(result.status()) == ErrorKind::kInterrupted) {
+    started.core->Abandon(*started.call, /*tell=*/true);
   }
   return result;
 }
@@ -215,17 +232,15 @@ StatusOr<RawResult> Client::CallRaw(std::string_view method, const RawArgs& args
 
 StatusOr<PendingCall> Client::StartRaw(std::string_view method, const RawArgs& args,
                                        Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(auto core, Usable(deadline));
-  PANNIER_ASSIGN_OR_RETURN(auto call, core->Start(method, args, {.deadline = deadline}));
-  return PendingCall(std::move(core), std::move(call));
+  PANNIER_ASSIGN_OR_RETURN(Started started, Start(method, args, {.deadline = deadline}));
+  return PendingCall(std::move(started.core), std::move(started.call));
 }
 
 StatusOr<PendingCall> Client::TryStartRaw(std::string_view method, const RawArgs& args,
                                           Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(auto core, Usable(deadline));
-  PANNIER_ASSIGN_OR_RETURN(auto call,
-                           core->Start(method, args, {.deadline = deadline, .wait = false}));
-  return PendingCall(std::move(core), std::move(call));
+  PANNIER_ASSIGN_OR_RETURN(Started started,
+                           Start(method, args, {.deadline = deadline, .wait = false}));
+  return PendingCall(std::move(started.core), std::move(started.call));
 }
 
 StatusOr<PendingStream> Client::StartStreamRaw(std::string_view method, const RawArgs& args,
@@ -233,15 +248,14 @@ StatusOr<PendingStream> Client::StartStreamRaw(std::string_view method, const Ra
   if (credit == 0) {
     return MakeError(ErrorKind::kInvalidArgument, "a sequence needs a credit of at least 1");
   }
-  PANNIER_ASSIGN_OR_RETURN(auto core, Usable(deadline));
   PANNIER_ASSIGN_OR_RETURN(
-      auto call, core->Start(method, args, {.deadline = deadline, .credit = credit, .wait = wait}));
-  return PendingStream(std::move(core), std::move(call));
+      Started started,
+      Start(method, args, {.deadline = deadline, .credit = credit, .wait = wait}));
+  return PendingStream(std::move(started.core), std::move(started.call));
 }
 
 Status Client::NotifyRaw(std::string_view method, const RawArgs& args, Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(const auto core, Usable(deadline));
-  return core->Start(method, args, {.deadline = deadline, .one_way = true}).status();
+  return Start(method, args, {.deadline = deadline, .one_way = true}).status();
 }
 
 Status Client::Dispatch(Deadline deadline) { return Core()->Dispatch(deadline); }

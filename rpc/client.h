@@ -282,8 +282,17 @@ class Client : public std::enable_shared_from_this<Client> {
          std::shared_ptr<internal::ClientCore> core)
       : endpoint_(std::move(endpoint)), options_(options), core_(std::move(core)) {}
   std::shared_ptr<internal::ClientCore> Core() const;
-  // Connected again, if that is to be; an ended one otherwise.
+  // The one to call with: connected again, if that is to be, until `deadline`; an ended one
+  // otherwise. Errors: ConnectionLost, Interrupted.
   StatusOr<std::shared_ptr<internal::ClientCore>> Usable(Deadline deadline);
+  // With `lock`, which it releases meanwhile: one attempt, and a pause if it fails.
+  Status ConnectAgain(std::unique_lock<std::mutex>& lock, Deadline deadline, absl::Duration pause);
+  struct Started {
+    std::shared_ptr<internal::ClientCore> core;
+    std::shared_ptr<internal::CallState> call;  // null: there was no room
+  };
+  StatusOr<Started> Start(std::string_view method, const RawArgs& args,
+                          const internal::CallStart& how);
   StatusOr<RawResult> CallOnce(std::string_view method, const RawArgs& args, Deadline deadline);
 
   const std::string endpoint_;

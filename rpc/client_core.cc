@@ -58,7 +58,9 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
   bool look = false;
   {
     const Lock lock(mutex_);
-    if (!ended_.ok()) return Annotate(ended_, absl::StrCat("call of '", ToAbsl(method), "'"));
+    if (const Status& unusable = Unusable(); !unusable.ok()) {
+      return Annotate(unusable, absl::StrCat("call of '", ToAbsl(method), "'"));
+    }
     // In the table before it is sent: another thread may receive the reply first.
     call = std::make_shared<CallState>(++last_id_, method, how);
     if (!how.one_way) {
@@ -80,6 +82,7 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
     return call;
   }
   const ErrorKind kind = KindOf(sent);
+  if (kind == ErrorKind::kConnectionLost || kind == ErrorKind::kClosed) unsendable_ = sent;
   const bool full = kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kPoolExhausted;
   if (full && !how.wait && !how.deadline.Passed()) return nullptr;
   return Annotate(sent, Describe(*call));
@@ -142,6 +145,7 @@ Status ClientCore::Await(Lock& lock, CallState& call, Deadline deadline, Ready r
     if (!call.deadline.Passed()) return late;
     Callbacks callbacks;
     Complete(call, std::move(late), &callbacks);
+    callbacks.push_back([this, id = call.id] { SendCancel(id, /*expired=*/true); });
     Run(lock, std::move(callbacks));
   }
   PassDuty();
@@ -247,6 +251,18 @@ Status ClientCore::Dispatch(Deadline deadline) {
   return KindOf(received) == ErrorKind::kDeadlineExceeded ? ended_ : received;
 }
 
+Status ClientCore::AwaitEnd(Deadline deadline) {
+  for (;;) {
+    {
+      const Lock lock(mutex_);
+      if (!ended_.ok() || unsendable_.ok() || deadline.Passed()) return absl::OkStatus();
+    }
+    if (const Status status = Dispatch(deadline); KindOf(status) == ErrorKind::kInterrupted) {
+      return status;
+    }
+  }
+}
+
 Status ClientCore::SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline deadline) {
   if (deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "waited for replies");
   const Deadline until =
@@ -265,8 +281,7 @@ Status ClientCore::SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline dead
     lock.lock();
     if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted");
   }
-  return absl::OkStatus();  // whether the deadline passed is asked above, the
-                            // next time
+  return absl::OkStatus();  // whether the deadline passed is asked above, the next time
 }
 
 void ClientCore::PassDuty() {
@@ -346,8 +361,7 @@ void ClientCore::Complete(CallState& call, StatusOr<RawResult> result, Callbacks
   if (call.waiter != nullptr) call.waiter->wake.notify_one();
   if (call.on_done) callbacks->push_back(std::exchange(call.on_done, nullptr));
   if (call.on_change) callbacks->push_back(std::exchange(call.on_change, nullptr));
-  calls_.erase(call.id);  // may destroy the call's last owner but the caller's:
-                          // keep it last
+  calls_.erase(call.id);  // may destroy the call: keep it last
 }
 
 void ClientCore::FailAll(const Status& status, Callbacks* callbacks) {
@@ -377,6 +391,7 @@ void ClientCore::ExpireCalls(Callbacks* callbacks) {
              MakeError(ErrorKind::kDeadlineExceeded,
                        absl::StrCat(Describe(*call), ": no reply in time")),
              callbacks);
+    callbacks->push_back([this, id = call->id] { SendCancel(id, /*expired=*/true); });
   }
 }
 
@@ -430,8 +445,11 @@ void ClientCore::Abandon(CallState& call, bool tell) {
     Complete(call, MakeError(ErrorKind::kCancelled, absl::StrCat(Describe(call), ": cancelled")),
              &callbacks);
   }
-  if (!tell) return;
-  const std::string envelope = rpc::PlainEnvelope(rpc::EnvelopeKind::kCancel, call.id);
+  if (tell) SendCancel(call.id, /*expired=*/false);
+}
+
+void ClientCore::SendCancel(uint64_t id, bool expired) {
+  const std::string envelope = rpc::CancelEnvelope(id, expired);
   // A hint: if there is no room for it, the server runs the call in vain.
   connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now()).IgnoreError();
 }
@@ -450,7 +468,7 @@ void ClientCore::Close() {
 Status ClientCore::status() const {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   const Lock lock(mutex_);
-  return ended_;
+  return Unusable();
 }
 
 }  // namespace pannier::internal

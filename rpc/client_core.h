@@ -82,6 +82,9 @@ class ClientCore {
   // Ends the call, if it is in flight, with kCancelled; `tell` says so to the server too.
   void Abandon(CallState& call, bool tell);
   Status Dispatch(Deadline deadline);
+  // If nothing can be sent any more: receives what the peer sent before its end, until that or
+  // `deadline`. Errors: Interrupted.
+  Status AwaitEnd(Deadline deadline);
   void Close();
   Status status() const;
 
@@ -112,6 +115,9 @@ class ClientCore {
   void EndAll(const Status& status, Callbacks* callbacks);
   void FailAll(const Status& status, Callbacks* callbacks);
   void ExpireCalls(Callbacks* callbacks);
+  void SendCancel(uint64_t id, bool expired);
+  // Why no call can be made any more; OK else. With the lock.
+  const Status& Unusable() const { return ended_.ok() ? unsendable_ : ended_; }
   // Runs them with the lock released.
   void Run(Lock& lock, Callbacks callbacks);
   std::string Describe(const CallState& call) const;
@@ -123,7 +129,8 @@ class ClientCore {
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.
-  Status ended_;  // OK while the connection stands
+  Status ended_;       // OK while the connection stands
+  Status unsendable_;  // why nothing can be sent any more, though replies may come until its end
   uint64_t last_id_ = rpc::kNoCall;
   std::unordered_map<uint64_t, std::shared_ptr<CallState>> calls_;  // in flight
   std::vector<std::shared_ptr<CallState>> credits_due_;

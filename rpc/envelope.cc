@@ -58,9 +58,10 @@ bool Envelope::known() const {
     case EnvelopeKind::kRequest:
       return (header.flags & ~kKnownFlags) == 0 &&
              (header.flags & (kFlagItems | kFlagOneWay)) != (kFlagItems | kFlagOneWay);
+    case EnvelopeKind::kCancel:
+      return (header.flags & ~kFlagExpired) == 0;
     case EnvelopeKind::kReply:
     case EnvelopeKind::kError:
-    case EnvelopeKind::kCancel:
     case EnvelopeKind::kItem:
     case EnvelopeKind::kCredit:
       return header.flags == 0;
@@ -133,6 +134,14 @@ std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit) 
   header.kind = static_cast<uint8_t>(kind);
   header.call_id = call_id;
   header.credit = credit;
+  return Serialize(header, {});
+}
+
+std::string CancelEnvelope(uint64_t call_id, bool expired) {
+  EnvelopeHeader header;
+  header.kind = static_cast<uint8_t>(EnvelopeKind::kCancel);
+  header.flags = expired ? kFlagExpired : 0;
+  header.call_id = call_id;
   return Serialize(header, {});
 }
 

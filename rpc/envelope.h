@@ -30,6 +30,8 @@ enum class EnvelopeKind : uint8_t {
 inline constexpr uint8_t kFlagKeywords = 1;  // the stream is a pair (tuple, dict)
 inline constexpr uint8_t kFlagItems = 2;     // the caller wants a sequence of values
 inline constexpr uint8_t kFlagOneWay = 4;    // nothing is answered
+// Flag of a cancel.
+inline constexpr uint8_t kFlagExpired = 1;  // the call's deadline passed, by the caller's clock
 
 // Remaining time that means: no deadline.
 inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
@@ -74,6 +76,7 @@ std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t f
                             Deadline deadline, uint32_t credit = 0);
 // Of a kind of which the header says all: reply, cancel, item, credit.
 std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit = 0);
+std::string CancelEnvelope(uint64_t call_id, bool expired);
 // The failure's pickled exception is not part of it: it is the message's stream. Texts that are too
 // long are cut: of a message the end, of a traceback the beginning.
 std::string ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure);

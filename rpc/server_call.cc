@@ -123,11 +123,11 @@ bool ServerCall::started() const {
   return started_;
 }
 
-bool ServerCall::Begin() {
+Status ServerCall::Begin() {
   const Lock lock(mutex_);
-  if (!Gone(lock).ok()) return false;
-  started_ = true;
-  return true;
+  Status gone = Gone(lock);
+  started_ = gone.ok();
+  return gone;
 }
 
 bool ServerCall::End(bool failed) {
@@ -155,15 +155,12 @@ bool ServerCall::End(bool failed) {
 void ServerCall::Abandon() { End(/*failed=*/true); }
 
 void ServerCall::Finish(StatusOr<RawResult> result) {
-  Status gone;
+  bool wanted = !one_way();
   {
     const Lock lock(mutex_);
-    gone = gone_;
+    // Where the server's clock alone says that the time is over, the caller is told.
+    wanted = wanted && (gone_.ok() || KindOf(gone_) == ErrorKind::kClosed);
   }
-  // Not the time that is over: the caller's clock decides, and of a call that was not run he is
-  // told. The result of one whose time passed is dropped by the queue.
-  const bool wanted = !one_way() && KindOf(gone) != ErrorKind::kCancelled &&
-                      KindOf(gone) != ErrorKind::kConnectionLost;
   // Before it is sent: a caller that has the answer finds the call counted as over.
   if (!End(!result.ok()) || !wanted) return;
   const Status sent = result.ok() ? peer_->replies.SendResult(id_, *std::move(result), deadline_)

@@ -42,8 +42,8 @@ class ServerCall final : public CallContext {
   bool one_way() const { return (flags_ & rpc::kFlagOneWay) != 0; }
   bool deferred() const;
   bool started() const;
-  // To be run now; false if it is over or nobody waits for it.
-  bool Begin();
+  // To be run now; else why not: it is over, or nobody waits for it.
+  Status Begin();
 
   // What the serving thread learns. Any thread.
   void AddCredit(uint32_t more);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -246,9 +247,10 @@ Status ServerCore::Loop(Listener& listener) {
   });
   Status ended;
   int taken_in = 0;
+  bool ran = false;  // a handler, and nothing was looked for since
   while (ended.ok() && !work_->stopped() && !Drained()) {
     const bool tasks = runs_handlers && work_->queued() > 0;
-    StatusOr<Listener::Event> event = listener.Next(NextLook(tasks));
+    StatusOr<Listener::Event> event = listener.Next(tasks || ran ? Deadline::Now() : NextLook());
     if (event.ok()) {
       OnEvent(*std::move(event));
     } else {
@@ -256,11 +258,15 @@ Status ServerCore::Loop(Listener& listener) {
     }
     LookAround();
     if (!runs_handlers || work_->stopped()) continue;
-    // What came meanwhile is taken in before the next handler runs, so that limits and cancels are
-    // of the present.
-    if (tasks && event.ok() && ++taken_in < kMostTakenIn) continue;
+    // What came while a handler ran is taken in before the next one runs, so that limits and
+    // cancels are of the present.
+    if ((tasks || ran) && event.ok() && ++taken_in < kMostTakenIn) continue;
     taken_in = 0;
-    if (auto task = work_->TryPop()) (*task)();
+    std::optional<ServerWork::Task> task = work_->TryPop();
+    ran = task.has_value();
+    if (!ran) continue;
+    (*task)();
+    task.reset();
     LookAround();
   }
   work_->Leave();
@@ -278,8 +284,7 @@ Status ServerCore::Judge(const Status& status) const {
   }
 }
 
-Deadline ServerCore::NextLook(bool tasks) {
-  if (tasks) return Deadline::Now();
+Deadline ServerCore::NextLook() {
   if (work_->replies_wait) return Deadline::After(kRetry);
   const std::lock_guard lock(work_->mutex);
   return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
@@ -366,7 +371,7 @@ void ServerCore::OnMessage(const std::shared_ptr<ServerPeer>& peer, Message mess
   } else if (envelope->kind() == rpc::EnvelopeKind::kRequest) {
     failed = OnRequest(peer, *envelope, std::move(message));
   } else if (envelope->kind() == rpc::EnvelopeKind::kCancel) {
-    OnCancel(*peer, envelope->header.call_id);
+    OnCancel(*peer, envelope->header);
   } else if (envelope->kind() == rpc::EnvelopeKind::kCredit) {
     std::shared_ptr<ServerCall> call;
     {
@@ -443,16 +448,20 @@ Status ServerCore::Admit(const ServerPeer& peer, const rpc::Envelope& envelope, 
   return refused;
 }
 
-void ServerCore::OnCancel(ServerPeer& peer, uint64_t id) {
+void ServerCore::OnCancel(ServerPeer& peer, const rpc::EnvelopeHeader& header) {
+  const bool expired = (header.flags & rpc::kFlagExpired) != 0;
   std::shared_ptr<ServerCall> call;
   {
     const std::lock_guard lock(work_->mutex);
-    const auto found = peer.calls.find(id);
+    const auto found = peer.calls.find(header.call_id);
     if (found == peer.calls.end()) return;  // it is over
     call = found->second.lock();
-    ++work_->stats.cancelled;
+    if (!expired) ++work_->stats.cancelled;
   }
-  if (call != nullptr) call->Cancel(MakeError(ErrorKind::kCancelled, "cancelled by the caller"));
+  if (call == nullptr) return;
+  call->Cancel(expired ? MakeError(ErrorKind::kDeadlineExceeded,
+                                   absl::StrCat("the time for '", call->method(), "' is over"))
+                       : MakeError(ErrorKind::kCancelled, "cancelled by the caller"));
 }
 
 void ServerCore::Drop(const Connection* connection, const Status& why) {
@@ -481,18 +490,13 @@ void ServerCore::Drop(const Connection* connection, const Status& why) {
 void ServerCore::Work() { work_->RunTasks(); }
 
 void ServerCore::Run(const std::shared_ptr<ServerCall>& call, Message& message) {
-  if (!call->Begin()) {  // gone while it waited
+  if (const Status gone = call->Begin(); !gone.ok()) {  // while it waited
     message = Message();
-    const bool expired = call->deadline().Passed();
-    if (expired) {
+    if (KindOf(gone) == ErrorKind::kDeadlineExceeded) {
       const std::lock_guard lock(work_->mutex);
       ++work_->stats.expired;
     }
-    return call->Finish(expired ? MakeError(ErrorKind::kDeadlineExceeded,
-                                            "the time for this call was over before the server "
-                                            "came to it; it "
-                                            "was not run")
-                                : MakeError(ErrorKind::kCancelled, "the call was not run"));
+    return call->Finish(Annotate(gone, "the call was not run"));
   }
   const auto start = std::chrono::steady_clock::now();
   StatusOr<RawResult> result = Handle(call, message);

@@ -54,7 +54,7 @@ class ServerCore {
   Status ServeClaimed(Listener& listener);
   Status Loop(Listener& listener);
   // How long it may sleep.
-  Deadline NextLook(bool tasks);
+  Deadline NextLook();
   bool Drained();
   void OnEvent(Listener::Event event);
   void OnMessage(const std::shared_ptr<ServerPeer>& peer, Message message);
@@ -62,7 +62,7 @@ class ServerCore {
                    Message message);
   // OK, or why a call of so many bytes is not taken.
   Status Admit(const ServerPeer& peer, const rpc::Envelope& envelope, uint64_t bytes);
-  void OnCancel(ServerPeer& peer, uint64_t id);
+  void OnCancel(ServerPeer& peer, const rpc::EnvelopeHeader& header);
   void Drop(const Connection* connection, const Status& why);
   void LookAround();
   // What Next ended with is no reason to end serving.

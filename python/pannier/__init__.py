@@ -6,7 +6,7 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 """
 
 from . import _core, codec, errors
-from .client import Client, MethodInfo, Stream
+from .client import Client, MethodInfo
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
 from .errors import (
     Cancelled,
@@ -27,6 +27,7 @@ from .executor import Executor, WorkerDied
 from .message import Message, dumps, loads
 from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
 from .server import CallContext, Server, ServerStats, current_call
+from .stream import Stream
 
 __version__ = _core.version()
 

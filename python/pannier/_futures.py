@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .errors import RemoteError
+from .errors import ConnectionLost, LimitExceeded, Refused, RemoteError
 
 if TYPE_CHECKING:
     from .client import Client
 
-__all__ = ["CallFuture", "Receiving", "receiving"]
+__all__ = [
+    "FIRST_PAUSE",
+    "LONGEST_PAUSE",
+    "CallFuture",
+    "Receiving",
+    "Retrying",
+    "may_retry",
+    "receiving",
+    "stop_receiving",
+]
+
+# Pauses before a call is made again: each twice the one before. Seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 1.0
 
 
 class Receiving:
@@ -107,7 +122,7 @@ class CallFuture(Future[Any]):
             return  # cancelled
         self._pending = None
         try:
-            value = client._take(*pending.take())
+            value = client._loads(*pending.take())
         except RemoteError as error:
             raised = client._raised_there(error)
             raised.__cause__ = error.__cause__
@@ -171,3 +186,78 @@ class CallFuture(Future[Any]):
         super().add_done_callback(fn)
         if self._pending is not None:
             receiving().kick(True)
+
+
+def may_retry(error: BaseException) -> bool:
+    """True if the call did not run, or its caller may have said that it may run twice."""
+    return isinstance(error, ConnectionLost | LimitExceeded | Refused)
+
+
+class Retrying:
+    """Makes a client's calls again that failed and may be, on a thread that lives while there are
+    some: connecting again takes time, and who receives must not wait."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = weakref.ref(client)
+        self._lock = threading.Lock()
+        self._due: list[tuple[float, int, _RetriedFuture]] = []  # a heap; guarded by _lock
+        self._running = False  # guarded by _lock
+        self._numbers = itertools.count()
+
+    def future(self, request: Any, timeout: float | None, retries: int) -> CallFuture:
+        return _RetriedFuture(self, request, timeout, retries)
+
+    def later(self, future: _RetriedFuture, pause: float) -> None:
+        """Makes the call again after `pause` seconds. Any thread."""
+        with self._lock:
+            heapq.heappush(self._due, (time.monotonic() + pause, next(self._numbers), future))
+            if self._running:
+                return
+            self._running = True
+        threading.Thread(target=self._run, name="pannier-retry", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._running = False
+                    return
+                due, _, future = heapq.heappop(self._due)
+            time.sleep(max(due - time.monotonic(), 0.0))
+            future._again(self._client())
+            del future
+
+
+class _RetriedFuture(CallFuture):
+    """The future of a call that may be made again."""
+
+    def __init__(
+        self, retrying: Retrying, request: Any, timeout: float | None, retries: int
+    ) -> None:
+        super().__init__()
+        self._retrying = retrying
+        self._request = request
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._retries = retries
+        self._pause = FIRST_PAUSE
+
+    def _fail(self, error: BaseException) -> None:
+        late = self._end is not None and time.monotonic() + self._pause > self._end
+        if self._retries <= 0 or late or not may_retry(error):
+            super()._fail(error)
+            return
+        self._retries -= 1
+        self._retrying.later(self, self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def _again(self, client: Client | None) -> None:
+        if self.cancelled():
+            self.set_running_or_notify_cancel()
+        elif client is None:
+            super()._fail(ConnectionLost("the client is gone; the call was not made again"))
+        else:
+            left = None if self._end is None else max(self._end - time.monotonic(), 0.0)
+            try:
+                client._begin(self, self._request, left)
+            except Exception as error:
+                self._fail(error)

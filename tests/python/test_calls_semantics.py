@@ -24,6 +24,10 @@ class Far:
         self.client = pannier.Client(self.address, timeout=30)
         self.ask = self.child.ask
 
+    def raised(self, kind):
+        """What arrives where a handler raised `kind`: without a link nobody unpickles it."""
+        return kind if self.client.info.same_user else pannier.RemoteError
+
     def told(self):
         return self.ask("told")
 
@@ -54,15 +58,16 @@ def threads(request):
 
 
 def test_submit(far, threads):
-    client = far(threads=threads).client
+    here = far(threads=threads)
+    client = here.client
     futures = [client.submit("add", number, right=1) for number in range(200)]
     assert [future.result(30) for future in futures] == list(range(1, 201))
     assert all(future.done() for future in futures) and client.in_flight == 0
     array = np.arange(50_000)
     assert (client.submit("echo", array).result(30) == array).all()
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(here.raised(TypeError), match="can only concatenate"):
         client.submit("add", "a").result(30)
-    assert isinstance(client.submit("add", "a").exception(30), TypeError)
+    assert isinstance(client.submit("add", "a").exception(30), here.raised(TypeError))
     cause = client.submit("add", "a").exception(30).__cause__
     assert "in add" in str(cause)
     with pytest.raises(pannier.UnknownMethod, match="count_async"):
@@ -93,7 +98,8 @@ def test_answers_come_in_any_order(far):
 
 
 def test_call_async(far):
-    client = far(threads=2).client
+    here = far(threads=2)
+    client = here.client
     before = threading.active_count()
 
     async def main():
@@ -111,7 +117,7 @@ def test_call_async(far):
         assert await client.call_async("sleep", 0.05, "slept") == ("slept", "sleep")
         assert ticks > 5  # the loop went on
         ticker.cancel()
-        with pytest.raises(TypeError, match="unsupported operand") as error:
+        with pytest.raises(here.raised(TypeError), match="can only concatenate") as error:
             await client.call_async("add", "a")
         assert "in add" in str(error.value.__cause__)
         with pytest.raises(TimeoutError):
@@ -509,11 +515,11 @@ def test_what_a_generator_returns(far):
 
 
 def test_a_generator_that_raises(far):
-    client = far().client
+    here = far()
     for method, kind in (("break_after", ValueError), ("spoil_after", TypeError)):
         got = []
-        with pytest.raises(kind) as error:
-            for item in client.stream(method, 5):
+        with pytest.raises(here.raised(kind)) as error:
+            for item in here.client.stream(method, 5):
                 got.append(item)  # noqa: PERF402
         assert got == list(range(5))
         assert "On the far side" in str(error.value.__cause__)
@@ -523,10 +529,11 @@ def test_a_stream_that_is_closed_or_dropped(far):
     here = far()
     for end in ("close", "with", "drop", "cancelled task"):
         stream = here.client.stream("count", 10**6)
-        assert next(stream) == 0 if end != "cancelled task" else True
+        if end != "cancelled task":
+            assert next(stream) == 0
         if end == "close":
             stream.close()
-            assert next(stream, None) is None or True
+            assert next(stream, "closed") == "closed"
         elif end == "with":
             with stream:
                 pass
@@ -551,7 +558,8 @@ def test_a_stream_that_is_closed_or_dropped(far):
 
 
 def test_async_for(far):
-    client = far(threads=1).client
+    here = far(threads=1)
+    client = here.client
 
     async def main():
         got = [item async for item in client.stream("count", 500, credit=3)]
@@ -563,7 +571,7 @@ def test_async_for(far):
 
         for got in await asyncio.gather(*map(read, parts)):
             assert got == list(range(100))
-        with pytest.raises(ValueError, match="on purpose"):
+        with pytest.raises(here.raised(ValueError), match="on purpose"):
             async for _ in client.stream("break_after", 2):
                 pass
         with pytest.raises(TimeoutError):
@@ -611,13 +619,13 @@ def test_a_server_that_dies_under_a_stream(far):
 
 def test_streams_and_calls_are_not_mixed_up(far):
     here = far()
-    with pytest.raises(TypeError, match="use call"):
+    with pytest.raises(here.raised(TypeError), match="use call"):
         next(here.client.stream("add", 1))
-    with pytest.raises(TypeError, match="use call"):
+    with pytest.raises(here.raised(TypeError), match="use call"):
         next(here.client.stream("sleep", 1))
-    with pytest.raises(TypeError, match="use stream"):
+    with pytest.raises(here.raised(TypeError), match="use stream"):
         here.client.count(3)
-    with pytest.raises(TypeError, match="use stream"):
+    with pytest.raises(here.raised(TypeError), match="use stream"):
         here.client.count_async(3)
     assert "counts" not in here.told()
     with pytest.raises(ValueError, match="credit"):
@@ -641,7 +649,7 @@ def test_statistics(far):
     here = far()
     for number in range(5):
         here.client.add(number)
-    with pytest.raises(TypeError):
+    with pytest.raises(here.raised(TypeError)):
         here.client.add("a")
     list(here.client.stream("count", 7))
     stats = here.ask("stats")

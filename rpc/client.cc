@@ -100,6 +100,11 @@ StatusOr<std::optional<RawResult>> PendingStream::Next(Deadline deadline) {
   return core_->Next(state_, deadline);
 }
 
+Status PendingStream::WaitReady(Deadline deadline) {
+  if (state_ == nullptr) return NoCall();
+  return core_->WaitReady(*state_, deadline);
+}
+
 StatusOr<RawResult> PendingStream::Result() {
   if (state_ == nullptr) return NoCall();
   return core_->Wait(*state_, Deadline::Now());
@@ -249,8 +254,7 @@ StatusOr<PendingStream> Client::StartStreamRaw(std::string_view method, const Ra
     return MakeError(ErrorKind::kInvalidArgument, "a sequence needs a credit of at least 1");
   }
   PANNIER_ASSIGN_OR_RETURN(
-      Started started,
-      Start(method, args, {.deadline = deadline, .credit = credit, .wait = wait}));
+      Started started, Start(method, args, {.deadline = deadline, .credit = credit, .wait = wait}));
   return PendingStream(std::move(started.core), std::move(started.call));
 }
 

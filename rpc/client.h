@@ -107,6 +107,8 @@ class PendingStream {
   // The next item; nothing after the last one. Errors: as of PendingCall::Wait; what ended the
   // sequence stays and is told again.
   StatusOr<std::optional<RawResult>> Next(Deadline deadline = Deadline::Never());
+  // Waits likewise, and takes nothing. OK if Next would return at once.
+  Status WaitReady(Deadline deadline = Deadline::Never());
   // What the handler returned, after the last item: a pickle of None, as a rule. Once.
   StatusOr<RawResult> Result();
   // The sequence has ended, though there may be items to take.

@@ -133,9 +133,9 @@ Status ClientCore::Await(Lock& lock, CallState& call, Deadline deadline, Ready r
       if (KindOf(waited) == ErrorKind::kDeadlineExceeded && !until.Passed()) continue;
     } else {
       CallWaiter waiter;
-      call.waiter = &waiter;
+      call.waiters.push_back(&waiter);
       waited = SleepAsFollower(lock, waiter, until);
-      call.waiter = nullptr;
+      std::erase(call.waiters, &waiter);
     }
     if (call.done || ready() || waited.ok()) continue;
     PassDuty();
@@ -169,6 +169,12 @@ Status ClientCore::WaitDone(CallState& call, Deadline deadline) {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   Lock lock(mutex_);
   return Await(lock, call, deadline, [] { return false; });
+}
+
+Status ClientCore::WaitReady(CallState& call, Deadline deadline) {
+  PANNIER_RETURN_IF_ERROR(CheckUsable());
+  Lock lock(mutex_);
+  return Await(lock, call, deadline, [&] { return !call.items.empty(); });
 }
 
 StatusOr<std::optional<RawResult>> ClientCore::Next(const std::shared_ptr<CallState>& call,
@@ -288,6 +294,10 @@ void ClientCore::PassDuty() {
   if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
 }
 
+void ClientCore::Wake(CallState& call) {
+  for (CallWaiter* waiter : call.waiters) waiter->wake.notify_one();
+}
+
 // ---- Receiving
 
 Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline) {
@@ -327,7 +337,7 @@ Status ClientCore::HandleMessage(Message message, Callbacks* callbacks) {
                        absl::StrCat(Describe(call), ": an item that was not asked for"));
     }
     call.items.push_back({std::move(message.stream), std::move(message.buffers)});
-    if (call.waiter != nullptr) call.waiter->wake.notify_one();
+    Wake(call);
     if (call.on_change) callbacks->push_back(call.on_change);
     return absl::OkStatus();
   }
@@ -358,7 +368,7 @@ Status ClientCore::HandleMessage(Message message, Callbacks* callbacks) {
 void ClientCore::Complete(CallState& call, StatusOr<RawResult> result, Callbacks* callbacks) {
   call.done = true;
   call.result.emplace(std::move(result));
-  if (call.waiter != nullptr) call.waiter->wake.notify_one();
+  Wake(call);
   if (call.on_done) callbacks->push_back(std::exchange(call.on_done, nullptr));
   if (call.on_change) callbacks->push_back(std::exchange(call.on_change, nullptr));
   calls_.erase(call.id);  // may destroy the call: keep it last

@@ -51,7 +51,7 @@ struct CallState {
   // Guarded by ClientCore::mutex_.
   bool done = false;
   std::optional<StatusOr<RawResult>> result;  // from done until taken
-  CallWaiter* waiter = nullptr;               // who sleeps for this call
+  std::vector<CallWaiter*> waiters;           // who sleep for this call
   std::function<void()> on_done;
   // Of a sequence.
   std::deque<RawResult> items;      // received and not taken
@@ -71,6 +71,7 @@ class ClientCore {
                                              const CallStart& how);
   StatusOr<std::optional<RawResult>> Next(const std::shared_ptr<CallState>& call,
                                           Deadline deadline);
+  Status WaitReady(CallState& call, Deadline deadline);
   void OnChange(CallState& call, std::function<void()> change);
   // Calls are in flight, and no thread waits for replies.
   bool Unattended() const;
@@ -110,6 +111,7 @@ class ClientCore {
   // Sleeps until woken, `deadline`, or a look at the interrupt hook is due. Errors: those two.
   Status SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline deadline);
   void PassDuty();
+  static void Wake(CallState& call);
   Status HandleMessage(Message message, Callbacks* callbacks);
   void Complete(CallState& call, StatusOr<RawResult> result, Callbacks* callbacks);
   void EndAll(const Status& status, Callbacks* callbacks);

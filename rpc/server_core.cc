@@ -22,8 +22,10 @@ namespace {
 constexpr absl::Duration kRetry = absl::Milliseconds(2);
 // How soon the serving thread sees that the time of a call that OnReady waits for is over.
 constexpr absl::Duration kParkedLook = absl::Milliseconds(50);
-// Most messages that are taken in before the next handler runs.
+// Most messages that are taken in before the next handler runs, and most calls that wait in a
+// server whose serving thread runs them: the others wait at their callers.
 constexpr int kMostTakenIn = 64;
+constexpr size_t kMostQueued = 64;
 // Most names that an error about an unknown method lists.
 constexpr size_t kMaxNames = 16;
 
@@ -38,6 +40,11 @@ ServerOptions Watched(ServerOptions options, const std::shared_ptr<ServerWork>& 
     };
   }
   return options;
+}
+
+// Unix sockets do not leave the host, and with it its clock.
+bool ReadsOurClock(const ConnectionInfo& info) {
+  return info.link || info.endpoint.starts_with("ipc://");
 }
 
 }  // namespace
@@ -249,18 +256,21 @@ Status ServerCore::Loop(Listener& listener) {
   int taken_in = 0;
   bool ran = false;  // a handler, and nothing was looked for since
   while (ended.ok() && !work_->stopped() && !Drained()) {
-    const bool tasks = runs_handlers && work_->queued() > 0;
-    StatusOr<Listener::Event> event = listener.Next(tasks || ran ? Deadline::Now() : NextLook());
-    if (event.ok()) {
-      OnEvent(*std::move(event));
-    } else {
-      ended = Judge(event.status());
+    const size_t queued = runs_handlers ? work_->queued() : 0;
+    if (queued < kMostQueued) {
+      const bool look = queued > 0 || ran;
+      StatusOr<Listener::Event> event = listener.Next(look ? Deadline::Now() : NextLook());
+      if (event.ok()) {
+        OnEvent(*std::move(event));
+      } else {
+        ended = Judge(event.status());
+      }
+      LookAround();
+      // What came while a handler ran is taken in before the next one runs, so that limits and
+      // cancels are of the present.
+      if (!runs_handlers || (look && event.ok() && ++taken_in < kMostTakenIn)) continue;
     }
-    LookAround();
-    if (!runs_handlers || work_->stopped()) continue;
-    // What came while a handler ran is taken in before the next one runs, so that limits and
-    // cancels are of the present.
-    if ((tasks || ran) && event.ok() && ++taken_in < kMostTakenIn) continue;
+    if (work_->stopped()) break;
     taken_in = 0;
     std::optional<ServerWork::Task> task = work_->TryPop();
     ran = task.has_value();
@@ -400,8 +410,8 @@ Status ServerCore::OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc:
     return one_way ? absl::OkStatus() : peer->replies.SendError(id, refused, Deadline::Never());
   }
   auto call = std::make_shared<ServerCall>(
-      work_, peer, envelope, rpc::DeadlineOf(envelope.header, peer->connection->info().link),
-      bytes);
+      work_, peer, envelope,
+      rpc::DeadlineOf(envelope.header, ReadsOurClock(peer->connection->info())), bytes);
   {
     const std::lock_guard lock(work_->mutex);
     peer->calls.emplace(id, call);

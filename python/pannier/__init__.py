@@ -8,6 +8,7 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 from . import _core, codec, errors
 from .client import Client, MethodInfo
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
+from .context import CallContext, current_call
 from .errors import (
     Cancelled,
     Closed,
@@ -26,7 +27,7 @@ from .errors import (
 from .executor import Executor, WorkerDied
 from .message import Message, dumps, loads
 from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
-from .server import CallContext, Server, ServerStats, current_call
+from .server import Server, ServerStats
 from .stream import Stream
 
 __version__ = _core.version()

@@ -23,6 +23,7 @@ __all__ = [
     "FIRST_PAUSE",
     "LONGEST_PAUSE",
     "CallFuture",
+    "ReceivedFuture",
     "Receiving",
     "Retrying",
     "may_retry",
@@ -96,16 +97,62 @@ class _Waiters(list[Any]):
         receiving().kick(True)
 
 
-class CallFuture(Future[Any]):
-    """The future of a call that is in flight.
-
-    ``cancel`` succeeds until the result is there: it tells the server, which stops the handler if
-    it can. Waiting for the future receives replies on the thread that waits.
-    """
+class ReceivedFuture(Future[Any]):
+    """A future whose waiters receive by themselves."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waiters = _Waiters()
+
+    def _receive(self, timeout: float | None) -> float | None:
+        """Waits by receiving, as long as that makes sense. The time that is left."""
+        raise NotImplementedError
+
+    def _succeed(self, value: Any) -> None:
+        try:
+            self.set_result(value)
+        except Exception:
+            if self._state == FINISHED:
+                raise  # else it was cancelled meanwhile
+
+    def _fail(self, error: BaseException) -> None:
+        try:
+            self.set_exception(error)
+        except Exception:
+            if self._state == FINISHED:
+                raise
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As of ``concurrent.futures.Future``."""
+        try:
+            if self._state != FINISHED:
+                timeout = self._receive(timeout)
+            return super().result(timeout)
+        finally:
+            self = None  # type: ignore[assignment]  # as in the base: breaks a reference cycle
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As of ``concurrent.futures.Future``."""
+        if self._state != FINISHED:
+            timeout = self._receive(timeout)
+        return super().exception(timeout)
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """As of ``concurrent.futures.Future``."""
+        super().add_done_callback(fn)
+        if not self.done():
+            receiving().kick(True)
+
+
+class CallFuture(ReceivedFuture):
+    """The future of a call that is in flight.
+
+    ``cancel`` succeeds until the result is there: it tells the server, which stops the handler if
+    it can.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self._pending: _core.PendingCall | None = None
         self._client: Client | None = None
 
@@ -132,26 +179,9 @@ class CallFuture(Future[Any]):
         else:
             self._succeed(value)
 
-    def _succeed(self, value: Any) -> None:
-        try:
-            self.set_result(value)
-        except Exception:
-            if self._state == FINISHED:
-                raise  # else it was cancelled meanwhile
-
-    def _fail(self, error: BaseException) -> None:
-        try:
-            self.set_exception(error)
-        except Exception:
-            if self._state == FINISHED:
-                raise
-
     def _receive(self, timeout: float | None) -> float | None:
-        """Waits by receiving. The time that is left."""
         pending = self._pending
         if pending is None:
-            if self._state != FINISHED:  # its turn has not come: others have to be received for
-                receiving().kick(True)
             return timeout
         if timeout is None:
             pending.wait(None)
@@ -159,17 +189,6 @@ class CallFuture(Future[Any]):
         end = time.monotonic() + timeout
         pending.wait(max(timeout, 0.0))
         return max(end - time.monotonic(), 0.0)
-
-    def result(self, timeout: float | None = None) -> Any:
-        """As of ``concurrent.futures.Future``."""
-        try:
-            return super().result(self._receive(timeout))
-        finally:
-            self = None  # type: ignore[assignment]  # as in the base: breaks a reference cycle
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """As of ``concurrent.futures.Future``."""
-        return super().exception(self._receive(timeout))
 
     def cancel(self) -> bool:
         """Cancels the call, unless it is done; tells the server."""
@@ -180,12 +199,6 @@ class CallFuture(Future[Any]):
             self.set_running_or_notify_cancel()
             pending.cancel()
         return True
-
-    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        """As of ``concurrent.futures.Future``."""
-        super().add_done_callback(fn)
-        if self._pending is not None:
-            receiving().kick(True)
 
 
 def may_retry(error: BaseException) -> bool:

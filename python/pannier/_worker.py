@@ -9,21 +9,28 @@ import multiprocessing.connection
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .server import Server, _current, _failure
+from ._handlers import describe_failure, texts_of
+from ._packets import Entry, pack, unpack
+from .context import handling
+from .server import Server
 from .trust import loads_for
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["RUN", "STOP", "dumps_anything", "main"]
+__all__ = ["RUN", "STOP", "dumps_anything", "dumps_by_value", "main"]
 
-# The methods of a worker: call a function; end.
+# The methods of a worker: call what is in a packet; end.
 RUN = "pannier.run"
 STOP = "pannier.stop"
+
+# Answers do not wait longer than this for others of their packet.
+_PATIENCE_SECONDS = 0.002
 
 
 def dumps_anything(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
@@ -37,55 +44,104 @@ def dumps_anything(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
 
 
 def dumps_by_value(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    try:
-        import cloudpickle
-    except ImportError:
-        cloudpickle = None
+    """As dumps_anything, and functions of ``__main__`` by value."""
     buffers: list[pickle.PickleBuffer] = []
-    if cloudpickle is not None:
-        with contextlib.suppress(Exception):
-            return cloudpickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
-        buffers.clear()
+    with contextlib.suppress(Exception):
+        import cloudpickle
+
+        return cloudpickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
+    buffers.clear()
     return pickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
 
 
 class _Runner:
-    """The method RUN: calls its first argument with the others. Does not raise."""
+    """The method RUN. Answers with packets whose head is (which call the first answer is of,
+    seconds that one call took), and whose flags say: it raised."""
+
+    def __init__(self, claims: _core.Claims) -> None:
+        self._claims = claims
+        self._lock = threading.Lock()
+        # Guarded by _lock: answers of the packet that runs, and of which of its calls the first is.
+        self._answers: list[Entry] = []
+        self._first = 0
+        self._began = 0.0
+        self._context: _core.CallContext | None = None
+        self._several = threading.Event()  # calls are in the packet that runs
+        threading.Thread(target=self._flush_late, name="pannier-answers", daemon=True).start()
 
     def __call__(
         self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
-    ) -> Any:
-        token = _current.set(context)
-        try:
-            load = loads_for(context.same_user, context.peer, {})
-            args, kwargs = load(stream, buffers), {}
-            del stream, buffers
-            if keywords:
-                args, kwargs = args
-            result = args[0](*args[1:], **kwargs)
-            del args, kwargs
-            return dumps_anything(result)
-        except BaseException as error:
-            return _failure_of_task(error)
-        finally:
-            _current.reset(token)
+    ) -> tuple[Any, Any] | _core.Failure:
+        with handling(context):
+            try:
+                load = loads_for(context.same_user, context.peer, {})
+                number, calls = unpack(stream, buffers)
+                del stream, buffers  # what a call does not keep goes home when it returns
+                with self._lock:
+                    self._first = 0
+                    self._began = time.perf_counter()
+                    self._context = context
+                if len(calls) > 1:
+                    self._several.set()
+                calls.reverse()
+                while calls and self._claims.begin(number):
+                    answer = _run(load, calls.pop())
+                    with self._lock:
+                        self._answers.append(answer)
+                    del answer
+                    number = (number + 1) & 0xFFFFFFFF
+                with self._lock:
+                    self._context = None
+                    self._several.clear()
+                    return self._take()
+            except BaseException as error:
+                return describe_failure(error)
+
+    def _take(self) -> tuple[bytes, list[Any]]:
+        """The answers since the last time, as a packet. With the lock."""
+        answers, self._answers = self._answers, []
+        first = self._first
+        self._first += len(answers)
+        seconds = (time.perf_counter() - self._began) / max(self._first, 1)
+        return pack((first, seconds), answers)
+
+    def _flush_late(self) -> None:
+        """Sends answers that would wait for a long call of their packet."""
+        while True:
+            self._several.wait()
+            time.sleep(_PATIENCE_SECONDS)
+            with self._lock, contextlib.suppress(Exception):  # the end, which _Runner finds out
+                if self._answers and self._context is not None:
+                    self._context.emit(self._take())
 
 
-def _failure_of_task(error: BaseException) -> _core.Failure:
-    pickled = b""
+def _run(load: Any, call: Entry) -> Entry:
+    try:
+        function, args, kwargs = load(call[1], call[2])
+        del call
+        result = function(*args, **kwargs)
+        del function, args, kwargs
+        return (False, *dumps_anything(result))
+    except BaseException as error:
+        return True, pickle.dumps((*texts_of(error), _dumps_error(error)), 5), ()
+
+
+def _dumps_error(error: BaseException) -> bytes:
+    """Empty if it cannot be pickled."""
     with contextlib.suppress(Exception):
-        pickled = pickle.dumps(error, 5)
-    if not pickled:
-        with contextlib.suppress(Exception):
-            import cloudpickle
+        return pickle.dumps(error, 5)
+    with contextlib.suppress(Exception):
+        import cloudpickle
 
-            pickled = cloudpickle.dumps(error, 5)
-    return _failure(error, pickled)
+        pickled: bytes = cloudpickle.dumps(error, 5)
+        return pickled
+    return b""
 
 
 def main(
     address: str,
     ready: Connection,
+    claimed: Any,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
@@ -96,10 +152,9 @@ def main(
             initializer(*initargs)
         except BaseException:
             logging.getLogger("pannier").critical("Exception in initializer:", exc_info=True)
-            # The parent sees the end of the process.
-            return
+            return  # of which the parent sees the end
     server = Server(address)
-    server._core.method(RUN, _Runner(), "run(function, *args, **kwargs)", "")
+    server._core.method(RUN, _Runner(_core.Claims(claimed)), "run(packet)", "")
     server.method(server._core.stop, name=STOP)
     server._core.listen(address)
     ready.send(server.address)

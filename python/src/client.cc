@@ -96,10 +96,20 @@ nb::object Next(PendingStream& self, Seconds timeout) {
   return item ? nb::object(TupleOf(*std::move(item))) : nb::none();
 }
 
+// Waits by wait(deadline). False if time ran out.
+template <class Wait>
+bool Waited(Seconds timeout, Wait wait) {
+  const Deadline deadline = DeadlineAfter(timeout);
+  const Status waited = Waiting([&] { return wait(deadline); });
+  if (KindOf(waited) == ErrorKind::kDeadlineExceeded) return false;
+  RaiseIfError(waited);
+  return true;
+}
+
 nb::object TryNext(PendingStream& self) {
   // Asked first: what ends it later is told the next time.
   const bool done = self.Done();
-  StatusOr<std::optional<RawResult>> item = Waiting([&] { return self.Next(Deadline::Now()); });
+  StatusOr<std::optional<RawResult>> item = Quickly([&] { return self.Next(Deadline::Now()); });
   if (!done && KindOf(item.status()) == ErrorKind::kDeadlineExceeded && !self.Done()) {
     return nb::bool_(false);
   }
@@ -112,30 +122,24 @@ void BindPending(nb::module_& module) {
       .def(
           "take",
           [](PendingCall& self) {
-            return TupleOf(ValueOrRaise([&] {
-              const nb::gil_scoped_release no_gil;
-              return self.Wait(Deadline::Now());
-            }()));
+            return TupleOf(ValueOrRaise(Quickly([&] { return self.Wait(Deadline::Now()); })));
           },
           nb::sig("def take(self) -> tuple[View, list[View]]"),
           "The result of a call that is done, once.")
       .def(
           "wait",
           [](PendingCall& self, Seconds timeout) {
-            const Deadline deadline = DeadlineAfter(timeout);
-            const Status waited = Waiting([&] { return self.WaitDone(deadline); });
-            if (KindOf(waited) == ErrorKind::kDeadlineExceeded) return false;
-            RaiseIfError(waited);
-            return true;
+            return Waited(timeout, [&](Deadline deadline) { return self.WaitDone(deadline); });
           },
           nb::arg("timeout").none(), "True once the call is done; False if time ran out.")
-      .def("cancel", &PendingCall::Cancel, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("done",
+                   [](const PendingCall& self) { return Quickly([&] { return self.Done(); }); })
+      .def("cancel", &PendingCall::Cancel, nb::call_guard<QuickScope>())
       .def(
           "on_done",
           [](PendingCall& self, nb::callable function) {
             std::function<void()> done = CallbackOf(std::move(function));
-            const nb::gil_scoped_release no_gil;
-            self.OnDone(std::move(done));
+            Quickly([&] { self.OnDone(std::move(done)); });
           },
           nb::arg("function"),
           nb::sig("def on_done(self, function: collections.abc.Callable[[], object]) -> None"),
@@ -147,18 +151,23 @@ void BindPending(nb::module_& module) {
            nb::sig("def try_next(self) -> tuple[View, list[View]] | None | typing.Literal[False]"),
            "As next, or False if there is none yet.")
       .def(
+          "wait",
+          [](PendingStream& self, Seconds timeout) {
+            return Waited(timeout, [&](Deadline deadline) { return self.WaitReady(deadline); });
+          },
+          nb::arg("timeout").none(), "True once try_next has something; False if time ran out.")
+      .def(
           "result",
           [](PendingStream& self) {
-            return TupleOf(ValueOrRaise(Waiting([&] { return self.Result(); })));
+            return TupleOf(ValueOrRaise(Quickly([&] { return self.Result(); })));
           },
           nb::sig("def result(self) -> tuple[View, list[View]]"))
-      .def("cancel", &PendingStream::Cancel, nb::call_guard<nb::gil_scoped_release>())
+      .def("cancel", &PendingStream::Cancel, nb::call_guard<QuickScope>())
       .def(
           "on_change",
           [](PendingStream& self, nb::callable function) {
             std::function<void()> change = CallbackOf(std::move(function));
-            const nb::gil_scoped_release no_gil;
-            self.OnChange(std::move(change));
+            Quickly([&] { self.OnChange(std::move(change)); });
           },
           nb::arg("function"),
           nb::sig("def on_change(self, function: collections.abc.Callable[[], object]) -> None"));
@@ -195,23 +204,23 @@ void BindClient(nb::module_& module) {
            nb::sig("def notify(self, " PANNIER_CALL_SIG ") -> None"))
       .def("dispatch",
            [](Client& self) {
-             const Status status = Waiting([&] { return self.Dispatch(); });
+             const Status status = Quickly([&] { return self.Dispatch(); });
              // What ended the connection is told to its calls.
              if (KindOf(status) == ErrorKind::kInterrupted) Raise(status);
            })
       .def("fileno", [](Client& self) { return ValueOrRaise(Waiting([&] { return self.fd(); })); })
-      .def("close", &Client::Close, nb::call_guard<nb::gil_scoped_release>())
+      .def("close", &Client::Close, nb::call_guard<QuickScope>())
       .def(
-          "info", [](const Client& self) { return InfoDict(self.info()); },
+          "info", [](const Client& self) { return InfoDict(Quickly([&] { return self.info(); })); },
           nb::sig("def info(self) -> dict[str, typing.Any]"))
       .def(
           "stats",
-          [](const Client& self) { return StatsDict(Waiting([&] { return self.Stats(); })); },
+          [](const Client& self) { return StatsDict(Quickly([&] { return self.Stats(); })); },
           nb::sig("def stats(self) -> dict[str, int]"))
       .def_prop_ro("in_flight",
-                   [](const Client& self) { return Waiting([&] { return self.InFlight(); }); })
+                   [](const Client& self) { return Quickly([&] { return self.InFlight(); }); })
       .def_prop_ro("alive",
-                   [](const Client& self) { return Waiting([&] { return self.status().ok(); }); });
+                   [](const Client& self) { return Quickly([&] { return self.status().ok(); }); });
   BindReceiver(module);
 }
 

@@ -68,13 +68,6 @@ RawHandler HandlerOf(nb::callable function) {
   };
 }
 
-// As Waiting, but not ended by the call's own end: it is asked for.
-template <typename Ask>
-auto Asking(Ask&& ask) {
-  const nb::gil_scoped_release no_gil;
-  return std::forward<Ask>(ask)();
-}
-
 void BindContext(nb::module_& module) {
   nb::class_<CallContext>(module, "CallContext", "See rpc/call_context.h.")
       .def_prop_ro("method", &CallContext::method)
@@ -91,15 +84,15 @@ void BindContext(nb::module_& module) {
           nb::sig("def info(self) -> dict[str, typing.Any]"))
       .def_prop_ro("wants_items", &CallContext::wants_items)
       .def_prop_ro("cancelled",
-                   [](CallContext& self) { return Asking([&] { return self.cancelled(); }); })
-      .def("check", [](CallContext& self) { RaiseIfError(Asking([&] { return self.Check(); })); })
+                   [](CallContext& self) { return Quickly([&] { return self.cancelled(); }); })
+      .def("check", [](CallContext& self) { RaiseIfError(Quickly([&] { return self.Check(); })); })
       .def_prop_ro("credit",
-                   [](CallContext& self) { return Asking([&] { return self.credit(); }); })
+                   [](CallContext& self) { return Quickly([&] { return self.credit(); }); })
       .def(
           "emit",
           [](CallContext& self, nb::handle item) {
             StatusOr<RawResult> result = AnswerOf(item);
-            RaiseIfError(Asking([&] {
+            RaiseIfError(Quickly([&] {
               return result.ok() ? self.EmitRaw(*std::move(result), Deadline::Never())
                                  : result.status();
             }));
@@ -112,7 +105,7 @@ void BindContext(nb::module_& module) {
           "finish",
           [](CallContext& self, nb::handle answer) {
             StatusOr<RawResult> result = AnswerOf(answer);
-            Asking([&] { self.Finish(std::move(result)); });
+            Quickly([&] { self.Finish(std::move(result)); });
           },
           nb::arg("answer"),
           nb::sig("def finish(self, answer: tuple[typing_extensions.Buffer, "
@@ -128,14 +121,14 @@ void BindContext(nb::module_& module) {
               }
             };
             const auto call = weak.lock();
-            Asking([&] { call->OnReady(std::move(ready)); });
+            Quickly([&] { call->OnReady(std::move(ready)); });
           },
           nb::arg("function"),
           nb::sig("def on_ready(self, function: collections.abc.Callable[[], object]) -> None"));
 }
 
 nb::dict StatsOf(const Server& server) {
-  const ServerStats stats = Asking([&] { return server.Stats(); });
+  const ServerStats stats = Quickly([&] { return server.Stats(); });
   nb::dict dict, methods;
   for (const auto& [name, method] : stats.methods) {
     methods[name.c_str()] = nb::make_tuple(method.calls, method.seconds);
@@ -213,9 +206,9 @@ void BindServer(nb::module_& module) {
           nb::arg("endpoint"))
       .def("serve", [](Server& self) { RaiseIfError(Waiting([&] { return self.Serve(); })); })
       .def("work", [](Server& self) { Waiting([&] { self.Work(); }); })
-      .def("drain", &Server::Drain, nb::call_guard<nb::gil_scoped_release>())
+      .def("drain", &Server::Drain, nb::call_guard<QuickScope>())
       .def("stats", &StatsOf, nb::sig("def stats(self) -> dict[str, typing.Any]"))
-      .def("stop", &Server::Stop, nb::call_guard<nb::gil_scoped_release>())
+      .def("stop", &Server::Stop, nb::call_guard<QuickScope>())
       .def_prop_ro("endpoint", &Server::endpoint);
 }
 

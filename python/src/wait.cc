@@ -78,6 +78,18 @@ WaitScope::~WaitScope() {
   g_waiting.fetch_sub(1, std::memory_order_relaxed);
 }
 
+QuickScope::QuickScope() {
+  if (ShuttingDown()) return;
+  g_waiting.fetch_add(1, std::memory_order_relaxed);
+  state_ = PyEval_SaveThread();
+}
+
+QuickScope::~QuickScope() {
+  if (state_ == nullptr) return;
+  PyEval_RestoreThread(state_);
+  g_waiting.fetch_sub(1, std::memory_order_relaxed);
+}
+
 bool Interrupted() {
   if (ShuttingDown()) return true;
   const Status over = CheckHandledCall();

@@ -30,6 +30,26 @@ class WaitScope {
   PyThreadState* state_;
 };
 
+// The same for what does not wait long and has to be possible until the end (to close, to cancel):
+// after Shutdown it keeps the GIL. For nb::call_guard too.
+class QuickScope {
+ public:
+  QuickScope();
+  ~QuickScope();
+  QuickScope(const QuickScope&) = delete;
+  QuickScope& operator=(const QuickScope&) = delete;
+
+ private:
+  PyThreadState* state_ = nullptr;
+};
+
+// Runs `call` within a QuickScope.
+template <typename Call>
+auto Quickly(Call&& call) {
+  const QuickScope scope;
+  return std::forward<Call>(call)();
+}
+
 // Raises what CheckHandledCall says. REQUIRES: the GIL.
 void RaiseIfCallIsOver();
 

@@ -43,6 +43,16 @@ def sleep(seconds, value=None):
     return value
 
 
+def wait_for(path):
+    """Until the file is there."""
+    end = time.monotonic() + 60
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            return "ran out"
+        time.sleep(0.002)
+    return "waited"
+
+
 def fail(message):
     raise RuntimeError(message)  # some comment
 
@@ -73,10 +83,6 @@ def where_is_writeable(array):
     return array.flags.writeable, float(array.sum())
 
 
-def cancelled_soon():
-    return pannier.current_call().remaining
-
-
 class Unloadable:
     """Pickles, and raises where it is loaded."""
 
@@ -91,18 +97,3 @@ class Refuses:
 
 def unloadable():
     return Unloadable()
-
-
-def map_at_exit(pipe, address, workers):
-    """A program that ends with calls pending."""
-    executor = pannier.Executor(workers)
-    futures = [executor.submit(sleep, 0.05, number) for number in range(6)]
-    futures[-1].add_done_callback(lambda future: pipe.send(future.result()))
-
-
-def hold_workers(pipe):
-    """A program with workers that is going to be killed."""
-    executor = pannier.Executor(2)
-    pipe.send(sorted({executor.submit(pid).result() for _ in range(10)}))
-    executor.submit(sleep, 1000)
-    pipe.recv()

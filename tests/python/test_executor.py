@@ -103,14 +103,53 @@ def test_callbacks(shared):
     assert called == [future, future]
 
 
-def test_wait_for_the_first(shared):
-    slow, fast = shared.submit(far.sleep, 1), shared.submit(far.sleep, 0)
-    done, _ = wait([slow, fast], 60, return_when=concurrent.futures.FIRST_COMPLETED)
-    assert fast in done
-    failing = shared.submit(far.fail, "x")
-    done, _ = wait([slow, failing], 60, return_when=concurrent.futures.FIRST_EXCEPTION)
-    assert failing in done
-    slow.result(60)
+def test_wait_for_the_first(method):
+    with pannier.Executor(2, start_method=method) as executor:
+        slow, fast = executor.submit(far.sleep, 1), executor.submit(far.sleep, 0)
+        done, _ = wait([slow, fast], 60, return_when=concurrent.futures.FIRST_COMPLETED)
+        assert fast in done
+        failing = executor.submit(far.fail, "x")
+        done, _ = wait([slow, failing], 60, return_when=concurrent.futures.FIRST_EXCEPTION)
+        assert failing in done
+        slow.result(60)
+
+
+def test_no_call_waits_behind_a_long_one(method, tmp_path):
+    """Short calls are sent ahead of their turn, and are taken back where they would wait."""
+    gate = tmp_path / "gate"
+    with pannier.Executor(2, start_method=method) as executor:
+        for future in [executor.submit(abs, -1) for _ in range(500)]:
+            future.result(60)  # calls are known to be short
+        futures = []
+        for number in range(400):
+            if number % 200 == 50:
+                futures.append(executor.submit(far.wait_for, str(gate)))
+            futures.append(executor.submit(abs, -number))
+        blocked = futures.pop(50 + 200 + 1), futures.pop(50)
+        # One worker is held up, perhaps both; the first to go on does the other's calls too.
+        gate.write_text("1")
+        assert [future.result(60) for future in futures] == list(range(400))
+        assert [future.result(60) for future in blocked] == ["waited"] * 2
+        gate.unlink()
+        held = executor.submit(far.wait_for, str(gate))
+        futures = [executor.submit(abs, -number) for number in range(400)]
+        assert [future.result(60) for future in futures] == list(range(400))
+        assert not held.done()
+        gate.write_text("1")
+        assert held.result(60) == "waited"
+
+
+def test_answers_do_not_wait_for_a_long_call(method, tmp_path):
+    """One that waits for what the caller does with the answer of one before it, too."""
+    gate = tmp_path / "gate"
+    with pannier.Executor(1, start_method=method) as executor:
+        for future in [executor.submit(abs, -1) for _ in range(500)]:
+            future.result(60)
+        futures = [executor.submit(abs, -number) for number in range(50)]
+        held = executor.submit(far.wait_for, str(gate))
+        assert [future.result(60) for future in futures] == list(range(50))
+        gate.write_text("1")
+        assert held.result(60) == "waited"
 
 
 # ---- Failures of one call
@@ -298,11 +337,25 @@ with pannier.Executor(1, start_method="forkserver") as executor:
     assert ran.stdout == "42\n", ran.stderr
 
 
-def test_workers_end_with_their_program(child):
-    parent = child(far.hold_workers)
-    pids = parent.recv()
-    assert all(map(alive, pids))
-    parent.kill()
+def test_workers_end_with_their_program():
+    program = textwrap.dedent("""
+        import executor_children as far, pannier
+        executor = pannier.Executor(2)
+        print(*{executor.submit(far.pid).result() for _ in range(10)}, flush=True)
+        executor.submit(far.sleep, 1000).result()
+    """)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(__file__),
+    )
+    try:
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert pids and all(map(alive, pids))
+    finally:
+        parent.kill()
+        parent.communicate()
     assert eventually(lambda: not any(map(alive, pids)), 20)
 
 
@@ -338,7 +391,7 @@ def test_wrong_settings():
         pannier.Executor(1, initializer=1)
     with pytest.raises(ValueError, match="fork"):
         pannier.Executor(1, max_tasks_per_child=1, start_method="fork")
-    with pytest.raises(ValueError, match="command"):
+    with pytest.raises(ValueError, match="with a command"):
         pannier.Executor(1, command=["true"], start_method="fork")
 
 
@@ -470,7 +523,7 @@ def test_workers_of_another_program(worker_program):
             executor.call("nothing")
         with pytest.raises(TypeError, match="by name"):
             executor.submit(abs, -1)
-        pids = [worker.process.pid for worker in executor._workers._workers]
+        pids = [worker.process.pid for worker in executor._workers._workers if worker.ready]
     assert not any(map(alive, pids))
 
 

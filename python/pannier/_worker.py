@@ -66,7 +66,7 @@ class _Runner:
         self._first = 0
         self._began = 0.0
         self._context: _core.CallContext | None = None
-        self._several = threading.Event()  # calls are in the packet that runs
+        self._running = threading.Event()  # a packet of several calls
         threading.Thread(target=self._flush_late, name="pannier-answers", daemon=True).start()
 
     def __call__(
@@ -77,25 +77,38 @@ class _Runner:
                 load = loads_for(context.same_user, context.peer, {})
                 number, calls = unpack(stream, buffers)
                 del stream, buffers  # what a call does not keep goes home when it returns
-                with self._lock:
-                    self._first = 0
-                    self._began = time.perf_counter()
-                    self._context = context
-                if len(calls) > 1:
-                    self._several.set()
-                calls.reverse()
-                while calls and self._claims.begin(number):
+                if len(calls) == 1:
+                    began = time.perf_counter()
+                    if not self._claims.begin(number):
+                        return pack((0, 0.0), ())
                     answer = _run(load, calls.pop())
-                    with self._lock:
-                        self._answers.append(answer)
-                    del answer
-                    number = (number + 1) & 0xFFFFFFFF
-                with self._lock:
-                    self._context = None
-                    self._several.clear()
-                    return self._take()
+                    return pack((0, time.perf_counter() - began), (answer,))
+                return self._run_several(load, number, calls, context)
             except BaseException as error:
                 return describe_failure(error)
+
+    def _run_several(
+        self, load: Any, number: int, calls: list[Entry], context: _core.CallContext
+    ) -> tuple[bytes, list[Any]]:
+        with self._lock:
+            self._first = 0
+            self._began = time.perf_counter()
+            self._context = context
+        self._running.set()
+        try:
+            calls.reverse()
+            while calls and self._claims.begin(number):
+                answer = _run(load, calls.pop())
+                with self._lock:
+                    self._answers.append(answer)
+                del answer
+                number = (number + 1) & 0xFFFFFFFF
+        finally:
+            with self._lock:
+                self._context = None
+                self._running.clear()
+                rest = self._take()
+        return rest
 
     def _take(self) -> tuple[bytes, list[Any]]:
         """The answers since the last time, as a packet. With the lock."""
@@ -108,7 +121,7 @@ class _Runner:
     def _flush_late(self) -> None:
         """Sends answers that would wait for a long call of their packet."""
         while True:
-            self._several.wait()
+            self._running.wait()
             time.sleep(_PATIENCE_SECONDS)
             with self._lock, contextlib.suppress(Exception):  # the end, which _Runner finds out
                 if self._answers and self._context is not None:

@@ -44,6 +44,7 @@ class Worker:
         self.workers = workers
         self.name = name
         self.process: Process | None = None
+        self.failure: Exception = RuntimeError()  # why there is no process
         self.client: Client = None  # type: ignore[assignment]
         self.core: Any = None  # the client's
         self.started = False  # it was ready once
@@ -107,11 +108,13 @@ class Workers:
             waiting = len(self._queue)
             if len(self._workers) < self._most:
                 self._start_workers()
-        if waiting % _LOOK_EACH == 0:
+        # Where others wait already there is no room, and who makes room feeds.
+        if waiting == 1:
+            self._feed()
+        elif waiting % _LOOK_EACH == 0:
             for worker in [*self._workers]:
                 if worker.ready:
                     worker.core.dispatch()
-        self._feed()
 
     def receive(self, sent: Sent) -> None:
         """Takes in the answers that have come. On the thread that received them."""
@@ -291,10 +294,14 @@ class Workers:
         idle = sum(1 for worker in alive if worker.load == 0)
         wanted = self._most if self._at_once else len(alive) + len(self._queue) - idle
         new = [Worker(self, next(self._names)) for _ in range(min(wanted, self._most) - len(alive))]
+        self._workers += new
+        # All processes before the first thread, and here: at the end of the program a new process
+        # would not find its main module any more.
         for worker in new:
-            if self._at_once:  # all processes before the first thread
+            try:
                 worker.process = self._start()
-            self._workers.append(worker)
+            except Exception as error:
+                worker.failure = error
         for worker in new:
             threading.Thread(
                 target=self._attend, args=(worker,), name=f"pannier-worker-{worker.name}", daemon=True
@@ -305,7 +312,7 @@ class Workers:
         why = "a worker process ended unexpectedly"
         try:
             if worker.process is None:
-                worker.process = self._start()
+                raise worker.failure
             if self._ended:
                 worker.process.terminate()
             address = worker.process.wait_ready()

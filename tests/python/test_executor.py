@@ -291,12 +291,12 @@ def test_a_dropped_executor(method):
 
 
 PROGRAM = """
-    import sys, time
+    import os, sys, time
     import pannier
 
     def work(value):
         time.sleep(0.05)
-        print("worked", value, flush=True)
+        os.write(1, b"worked %d\\n" % value)
         return value
 
     if __name__ == "__main__":

@@ -36,6 +36,12 @@ class Process:
         """Its address, once it listens. Raises RuntimeError if it ends before."""
         return self._listens()
 
+    @property
+    def alive(self) -> bool:
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.poll() is None
+        return bool(self._process.is_alive())
+
     def wait_end(self) -> None:
         if isinstance(self._process, subprocess.Popen):
             self._process.wait()

@@ -13,7 +13,7 @@ from ._processes import START_SECONDS, Process
 from ._tasks import Packet, Sent, SentCall, Task, WorkerDied
 from ._worker import STOP, dumps_anything
 from .client import Client
-from .errors import Closed, ConnectionLost, Error
+from .errors import Closed, ConnectionLost, DeadlineExceeded, Error
 
 if TYPE_CHECKING:
     from ._pool import Pool
@@ -227,12 +227,12 @@ class Workers:
         failed: BaseException | None = None
         try:
             with worker.sending:
-                for task in tasks:
-                    task.sent = sent
                 started = sent.start()
                 if started:
                     with self._lock:
                         worker.sent.append(sent)
+                        for task in tasks:
+                            task.sent = sent
         except BaseException as error:
             started, failed = False, error
         if started:
@@ -315,9 +315,7 @@ class Workers:
                 raise worker.failure
             if self._ended:
                 worker.process.terminate()
-            address = worker.process.wait_ready()
-            # It listens: what takes long now is the machine.
-            worker.client = Client(address, pool=self._pool, connect_timeout=START_SECONDS)
+            worker.client = self._connect(worker.process)
             worker.core = worker.client._core
             receiving().add(worker.core)
             with self._lock:
@@ -336,6 +334,18 @@ class Workers:
             worker.core.dispatch()  # it may have answered
             worker.client.close()  # what is with it fails now
         self._gone(worker, why)
+
+    def _connect(self, process: Process) -> Client:
+        address = process.wait_ready()
+        timeout = 1.0
+        while True:
+            try:
+                return Client(address, pool=self._pool, connect_timeout=timeout)
+            except DeadlineExceeded:
+                # It listens: what takes long now is the machine, or the process was ended.
+                if not process.alive or timeout > START_SECONDS:
+                    raise
+            timeout *= 2
 
     def _gone(self, worker: Worker, why: str) -> None:
         with self._lock:

@@ -109,6 +109,25 @@ void InstallSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
+// Keeps the stop signals pending, for this thread and those that it starts meanwhile: the library's
+// own threads inherit that and never run the handler.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, &before_);
+  }
+  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 void ReportReady(int fd, const std::string& endpoint) {
   const std::string line = endpoint + "\n";
   size_t written = 0;
@@ -161,7 +180,10 @@ class StopWatch {
 };
 
 Status Serve(const Arguments& arguments, Server& server) {
-  PANNIER_RETURN_IF_ERROR(server.Listen(arguments.endpoint));
+  {
+    const HeldSignals held;
+    PANNIER_RETURN_IF_ERROR(server.Listen(arguments.endpoint));
+  }
   const StopWatch watch(arguments.parent_fd, server);
   if (watch.failed()) return SystemError(errno, "eventfd");
   if (arguments.ready_fd >= 0) ReportReady(arguments.ready_fd, server.endpoint());

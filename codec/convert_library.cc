@@ -172,7 +172,9 @@ Value Convert<Slice>::To(const Slice& slice, Builder& builder) {
 
 StatusOr<ByteArray> Convert<ByteArray>::From(const Value& value, const Place& place) {
   const auto bytes = BytesLikeOf(value, place.document());
-  if (!bytes || !bytes->mutable_type || bytes->out_of_band) return place.Expected(Name(), value);
+  if (!bytes || !bytes->mutable_type || value.is(Kind::kBuffer)) {
+    return place.Expected(Name(), value);
+  }
   const ByteSpan span = bytes->bytes.span();
   PANNIER_RETURN_IF_ERROR(place.Charge(span.size()));
   return ByteArray{{span.begin(), span.end()}};

@@ -159,12 +159,17 @@ StatusOr<ByteSpan> Convert<ByteSpan>::From(const Value& value, const Place& plac
 
 StatusOr<Buffer> Convert<Buffer>::From(const Value& value, const Place& place) {
   PANNIER_ASSIGN_OR_RETURN(BytesLike bytes, BytesFrom(value, place));
-  if (bytes.out_of_band) {
+  if (value.is(Kind::kBuffer)) {
     place.Take(value);  // an Array of the same bytes is a copy
     return std::move(bytes.bytes);
   }
+  // bytes(buffer) is the buffer, if nobody can write to it.
+  if (bytes.out_of_band && !bytes.mutable_type && bytes.bytes.readonly()) {
+    return std::move(bytes.bytes);
+  }
   PANNIER_RETURN_IF_ERROR(place.Charge(bytes.bytes.size()));
-  Buffer copy = bytes.borrowed ? Buffer::CopyOf(bytes.bytes.span()) : std::move(bytes.bytes);
+  const bool shared = bytes.borrowed || bytes.out_of_band;
+  Buffer copy = shared ? Buffer::CopyOf(bytes.bytes.span()) : std::move(bytes.bytes);
   return bytes.mutable_type ? copy : copy.AsReadonly();
 }
 

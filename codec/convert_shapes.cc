@@ -50,13 +50,17 @@ std::optional<BytesLike> EncodeCall(const Value& call, bool mutable_type) {
   return Latin1Call(*args, mutable_type);
 }
 
-std::optional<BytesLike> BytesCall(const Value& call) {
+std::optional<BytesLike> BytesCall(const Value& call, const Document& document) {
   const auto args = ArgumentsOf(call);
   if (!args) return std::nullopt;
   const Value callee = call.callee();
-  if (IsBuiltin(callee, "bytes") && args->empty()) return Owned({}, false);
-  if (!IsBuiltin(callee, "bytearray")) return EncodeCall(call, false);
-  if (args->empty()) return Owned({}, true);
+  const bool bytes = IsBuiltin(callee, "bytes");
+  if (!bytes && !IsBuiltin(callee, "bytearray")) return EncodeCall(call, false);
+  if (args->empty()) return Owned({}, !bytes);
+  if (args->size() == 1 && (*args)[0].is(Kind::kBuffer)) {
+    return BytesLike{document.buffer((*args)[0]), false, !bytes, true};
+  }
+  if (bytes) return std::nullopt;
   const Value& source = (*args)[0];
   if (args->size() == 1 && source.is(Kind::kBytes)) {
     return BytesLike{Buffer::Unowned(source.bytes()), true, true, false};
@@ -107,7 +111,7 @@ std::optional<BytesLike> BytesLikeOf(const Value& value, const Document& documen
       return BytesLike{std::move(buffer), false, writable, true};
     }
     case Kind::kReduce:
-      return BytesCall(value);
+      return BytesCall(value, document);
     default:
       return std::nullopt;
   }

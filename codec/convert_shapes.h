@@ -24,8 +24,9 @@ bool IsCopyreg(const Value& value, std::string_view name);
 std::optional<std::span<const Value>> ArgumentsOf(const Value& object);
 
 // bytes, bytearray, a PickleBuffer, 8-bit str, and the calls that protocols 0 to 4 write for
-// the first two. The Buffer of a bytes that lies in the Document or its stream is a view of
-// it (borrowed); that of an out-of-band one holds it.
+// the first two, and pannier in Python for long ones: bytes(buffer). The Buffer of a bytes that
+// lies in the Document or its stream is a view of it (borrowed); that of an out-of-band one holds
+// it.
 struct BytesLike {
   Buffer bytes;
   bool borrowed = false;      // good only while the Document and its stream live

@@ -178,6 +178,7 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   uint64_t GiveBackFreeSegments();
   // Gives back what has been idle for long enough, if it is time to look.
   void GiveBackIdleSegments();
+  void SetUpkeep();
   void CloseRow(RowState* row);
   PoolSegment RemoveSegment(uint32_t id);
   std::string DescribeUse() const;
@@ -215,7 +216,9 @@ class PoolCore final : public Pool, public std::enable_shared_from_this<PoolCore
   Leftovers leftovers_;                                // for Lock
   std::unordered_multimap<BlockId, std::function<void()>> when_home_;
   bool closed_ = false;
-  uint64_t maintain_at_ = 0;        // milliseconds of Now()
+  uint64_t maintain_at_ = 0;  // milliseconds of Now()
+  // When Maintain has something to do; written with the mutex held, read without.
+  std::atomic<uint64_t> upkeep_due_{kNeverMillis};
   std::shared_ptr<PoolCore> self_;  // set while a block is used
   uint32_t next_segment_ = 1;
   uint64_t segment_bytes_ = 0;

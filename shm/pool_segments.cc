@@ -1,6 +1,7 @@
 // The segments of a pool: made, warmed, looked up, and given back when they are idle, when the
 // pool is trimmed and when it is closed.
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,12 @@
 #include "pannier/shm/sizing.h"
 
 namespace pannier {
+namespace {
+
+// Milliseconds by which Now() may be behind the clock of deadlines.
+constexpr uint64_t kClockStep = 10;
+
+}  // namespace
 
 void PoolCore::AddSegment(PoolSegment segment) {
   segment.id = next_segment_++;
@@ -17,6 +24,7 @@ void PoolCore::AddSegment(PoolSegment segment) {
   allocator_.AddSegment(segment.id, segment.size / page_);
   const auto [added, unused] = segments_.emplace(segment.id, std::move(segment));
   by_address_.emplace(added->second.mapping.data(), &added->second);
+  SetUpkeep();
 }
 
 Status PoolCore::Warm() {
@@ -93,18 +101,27 @@ void PoolCore::GiveBackIdleSegments() {
   for (const uint32_t id : idle) leftovers_.segments.push_back(RemoveSegment(id));
 }
 
+void PoolCore::SetUpkeep() {
+  const auto may_go = [](const auto& entry) { return !entry.second.warm; };
+  const bool any =
+      idle_millis_ != kNeverMillis && std::any_of(segments_.begin(), segments_.end(), may_go);
+  upkeep_due_.store(any ? maintain_at_ : kNeverMillis, std::memory_order_relaxed);
+}
+
 Deadline PoolCore::Maintain() {
   if (Forked(epoch_)) return Deadline::Never();
-  const Lock lock(this);
-  if (idle_millis_ == kNeverMillis) return Deadline::Never();
-  if (Now() >= maintain_at_) {
-    DrainAllRows();
-    GiveBackIdleSegments();
+  // Relaxed: a hint of the time alone; what it leads to is done under the mutex.
+  if (upkeep_due_.load(std::memory_order_relaxed) <= Now()) {
+    const Lock lock(this);
+    if (Now() >= maintain_at_) {
+      DrainAllRows();
+      GiveBackIdleSegments();
+    }
+    SetUpkeep();
   }
-  const auto may_go = [](const auto& entry) { return !entry.second.warm; };
-  if (std::none_of(segments_.begin(), segments_.end(), may_go)) return Deadline::Never();
-  const uint64_t now = Now();
-  return Deadline::After(absl::Milliseconds(maintain_at_ > now ? maintain_at_ - now : 0));
+  const uint64_t due = upkeep_due_.load(std::memory_order_relaxed);
+  if (due == kNeverMillis) return Deadline::Never();
+  return Deadline::At(Deadline::Clock::time_point(std::chrono::milliseconds(due + kClockStep)));
 }
 
 void PoolCore::Close() {

@@ -67,7 +67,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
       info_.same_user = peer->uid == geteuid();
       info_.peer = absl::StrCat("pid ", peer->pid, " at ", info_.endpoint);
     }
-    link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+    WatchLink();
   }
   state_ = State::kOpen;
 }
@@ -97,7 +97,11 @@ Status Channel::CheckUsable() const {
 bool Channel::WindowHasRoom(uint64_t bytes) const {
   const uint64_t messages_out = sent_.messages - granted_back_.messages;
   const uint64_t bytes_out = sent_.bytes - granted_back_.bytes;
-  if (messages_out == 0) return true;
+  // So little the peer may have taken without saying so, and it will not before it gets more.
+  if (!QuarterGone(sent_.messages, granted_back_.messages, peer_limits_.window_messages) &&
+      !QuarterGone(sent_.bytes, granted_back_.bytes, peer_limits_.window_bytes)) {
+    return true;
+  }
   return messages_out < peer_limits_.window_messages && bytes_out <= peer_limits_.window_bytes &&
          bytes <= peer_limits_.window_bytes - bytes_out;
 }
@@ -147,7 +151,8 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     if (link != usable_link()) return MakeError(ErrorKind::kConnectionLost, "send: the link broke");
     if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
     PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
-  } while (!WindowHasRoom(size));  // another thread took it while this one waited to announce
+    // Another thread may have taken the room while this one waited to announce.
+  } while (!WindowHasRoom(size) || link != usable_link());
   std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
               sizeof(sent_sequence_));
   if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
@@ -184,7 +189,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
 
 // ---- Receiving ----------------------------------------------------------------------
 
-StatusOr<Message> Channel::Receive(Deadline deadline) {
+StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& options) {
   if (pannier::Forked(hub_->epoch())) return Forked();
   Inbound inbound;
   {
@@ -195,14 +200,13 @@ StatusOr<Message> Channel::Receive(Deadline deadline) {
       return Annotated(waited, "receive");
     }
   }
-  return OpenInbound(std::move(inbound));
+  return OpenInbound(std::move(inbound), options);
 }
 
 bool Channel::TakeInbound(Inbound* inbound) {
   if (inbox_.empty()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
-  inbound->link = link_;
   ++taken_.messages;
   taken_.bytes += inbound->size;
   if (state_ == State::kOpen &&
@@ -215,9 +219,10 @@ bool Channel::TakeInbound(Inbound* inbound) {
   return true;
 }
 
-StatusOr<Message> Channel::OpenInbound(Inbound inbound) {
+StatusOr<Message> Channel::OpenInbound(Inbound inbound, const ReceiveOptions& options) {
   ConnectionStats seen;
-  StatusOr<Message> message = OpenMessage(std::move(inbound), options_.readonly, &seen);
+  StatusOr<Message> message =
+      OpenMessage(std::move(inbound), options_.readonly || options.readonly, &seen);
   const Hub::Lock lock(hub_->mutex());
   stats_.messages_received += seen.messages_received;
   stats_.stream_bytes_received += seen.stream_bytes_received;
@@ -309,6 +314,11 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
                         ? absl::StrCat(info_.peer, " closed the connection")
                         : absl::StrCat(info_.peer, " ended the connection: ", reason->text)));
     }
+    case wire::FrameType::kRelink:
+    case wire::FrameType::kOffer:
+    case wire::FrameType::kReady:
+      if (const Status status = hub_->OnLinkFrame(*this, *frame); !status.ok()) End(status);
+      return;
     case wire::FrameType::kPing:
       return;
     default:
@@ -334,7 +344,10 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
   // What the peer may send before it hears of more room is what it was told of last.
   const uint64_t messages_out = received_sequence_ - reported_.messages;
   const uint64_t bytes_out = received_bytes_ - reported_.bytes;
-  if (messages_out > kWindowMessages || (messages_out > 1 && bytes_out > kWindowBytes)) {
+  const bool little_before =
+      !QuarterGone(received_sequence_ - 1, reported_.messages, kWindowMessages) &&
+      !QuarterGone(received_bytes_ - size, reported_.bytes, kWindowBytes);
+  if (messages_out > kWindowMessages || (bytes_out > kWindowBytes && !little_before)) {
     return End(MakeError(ErrorKind::kCorruptMessage,
                          absl::StrCat("message ", frame.header.sequence, " of ", size,
                                       " bytes does not fit into the window")));
@@ -344,7 +357,7 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
                          absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
                                       options_.max_message_bytes, " were to come")));
   }
-  inbox_.push_back({nullptr, std::move(frame), std::move(raw), size});
+  inbox_.push_back({link_, std::move(frame), std::move(raw), size});
   SignalFd();
   hub_->OnReady(*this);
 }

@@ -35,6 +35,11 @@ class ChannelOwner : public Hub {
   using Hub::Hub;
   // There is something to receive, or the channel ended.
   virtual void OnReady(Channel& channel) = 0;
+  // The channel's link broke while the peer lives.
+  virtual void OnLinkBroken(Channel& channel) = 0;
+  // A frame about a new link came: relink, offer or ready. Errors: CorruptMessage, which ends
+  // the channel.
+  virtual Status OnLinkFrame(Channel& channel, const wire::Frame& frame) = 0;
   // The channel was closed by this side: forget it, now. `linger` is how long its last
   // frames may take: zero if nobody is there to receive them.
   virtual void OnClosed(Channel& channel, absl::Duration linger) = 0;
@@ -49,7 +54,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   ~Channel() override;
 
   Status Send(const OutgoingMessage& message, Deadline deadline) override;
-  StatusOr<Message> Receive(Deadline deadline) override;
+  using Connection::Receive;
+  StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) override;
   StatusOr<bool> Poll(Deadline deadline) override;
   StatusOr<int> fd() override;
   void Close() override;
@@ -68,6 +74,10 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void Open(const Agreement& agreement, std::unique_ptr<Link> link);
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
+  // The peer lives and asks for a new link: no lease of the one there is is granted any more.
+  void GiveUpLink();
+  // The new link, in the place of the one that broke or was given up.
+  void Relink(std::unique_ptr<Link> link);
 
   // Hub's lock: frames and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
@@ -78,7 +88,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool TakeInbound(Inbound* inbound);
 
   // No lock: makes the message of what TakeInbound gave.
-  StatusOr<Message> OpenInbound(Inbound inbound);
+  StatusOr<Message> OpenInbound(Inbound inbound, const ReceiveOptions& options = {});
 
   // Hub's lock: state.
   State state() const { return state_; }
@@ -100,6 +110,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
   void OnMessage(RawFrame raw, wire::Frame frame);
   void OnLinkEvent();
+  void WatchLink();
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
   void Unwatch();       // link and process

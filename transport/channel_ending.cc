@@ -26,6 +26,10 @@ constexpr int kLastTurns = 4;
 
 // ---- The peer's end -----------------------------------------------------------------------
 
+void Channel::WatchLink() {
+  link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+}
+
 void Channel::OnLinkEvent() {
   if (link_ended_) return;  // a sender found out first
   const StatusOr<bool> alive = link_->ReceivePackets();
@@ -44,6 +48,25 @@ void Channel::OnLinkBroken() {
   // It may be about to end: the kernel closes sockets a moment before it tells of the end.
   process_watch_ = hub_->Watch(link_->socket().peer_process(), [this] { OnPeerDead(); });
   if (link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  hub_->StateChanged();
+  if (state_ == State::kOpen) hub_->OnLinkBroken(*this);
+}
+
+void Channel::GiveUpLink() {
+  OnLinkEvent();  // takes in what it said last
+  if (link_ended_ || Over()) return;
+  link_ended_ = true;
+  Unwatch();
+  OnLinkBroken();
+}
+
+void Channel::Relink(std::unique_ptr<Link> link) {
+  if (state_ != State::kOpen) return;
+  Unwatch();
+  link_ = std::move(link);
+  link_ended_ = link_broken_ = false;
+  ++stats_.relinks;
+  WatchLink();
   hub_->StateChanged();
 }
 
@@ -144,10 +167,7 @@ void Channel::Close() {
     hub_->OnClosed(*this, linger);
     hub_->StateChanged();
   }
-  for (Inbound& inbound : inbox) {
-    inbound.link = link;
-    inbound.HandBack();
-  }
+  for (const Inbound& inbound : inbox) inbound.HandBack();
 }
 
 }  // namespace pannier

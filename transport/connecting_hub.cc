@@ -54,7 +54,8 @@ ConnectingHub::ConnectingHub(std::unique_ptr<ZmqSocket> socket, const TransportO
       options_(options),
       endpoint_(endpoint),
       routing_(routing),
-      number_(number) {}
+      number_(number),
+      relinker_(*this, options, endpoint.text) {}
 
 StatusOr<std::shared_ptr<Channel>> ConnectingHub::Greet(Deadline deadline) {
   auto channel =
@@ -114,20 +115,14 @@ StatusOr<std::unique_ptr<Link>> ConnectingHub::TryLink(Deadline deadline) {
   if (welcome_->link_name.empty()) {
     return MakeError(ErrorKind::kRefused, "the listener offers none");
   }
-  PANNIER_ASSIGN_OR_RETURN(UniqueFd fd, LinkSocket::Connect(welcome_->link_name));
-  auto socket = std::make_shared<LinkSocket>(std::move(fd));
-  PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, socket->Peer());
-  if (peer.uid != geteuid()) {
-    return MakeError(ErrorKind::kRefused, absl::StrCat("link: the listener is of user ", peer.uid));
-  }
-  const std::string name = absl::StrCat("pid ", peer.pid, " at ", endpoint_.text);
-  PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LeaseRow> row,
-                           Link::OpenRow(*options_.pool, name, socket));
-  PANNIER_RETURN_IF_ERROR(Link::SendToken(*socket, welcome_->token, row->ring_fd()));
+  PANNIER_ASSIGN_OR_RETURN(Link::Request request, Link::Knock(welcome_->link_name, welcome_->token,
+                                                              endpoint_.text, *options_.pool));
   PANNIER_ASSIGN_OR_RETURN(
       const Link::Greeting accepted,
-      AwaitAccepted(*socket, Earlier(deadline, Deadline::After(options_.handshake_timeout))));
-  return Link::Create(name, socket, options_.pool, std::move(row), accepted.ring);
+      AwaitAccepted(*request.socket,
+                    Earlier(deadline, Deadline::After(options_.handshake_timeout))));
+  return Link::Create(request.peer, request.socket, options_.pool, std::move(request.row),
+                      accepted.ring);
 }
 
 StatusOr<Link::Greeting> ConnectingHub::AwaitAccepted(LinkSocket& socket, Deadline deadline) {
@@ -188,7 +183,9 @@ void ConnectingHub::OnDisconnect() {
 }
 
 Deadline ConnectingHub::OnTimer() {
-  if (channel_ != nullptr) return channel_->OnTimer();
+  if (channel_ != nullptr) {
+    return Earlier(Earlier(channel_->OnTimer(), relinker_.OnTimer()), options_.pool->Maintain());
+  }
   if (welcome_.has_value() || !refusal_.ok()) return Deadline::Never();
   if (next_hello_.Passed()) {
     SendHello();
@@ -216,7 +213,19 @@ void ConnectingHub::SendHello() {
   greeted_ = true;
 }
 
+void ConnectingHub::OnLinkBroken(Channel& channel) { relinker_.OnLinkBroken(channel); }
+
+Status ConnectingHub::OnLinkFrame(Channel&, const wire::Frame& frame) {
+  if (!frame.header.Is(wire::FrameType::kOffer)) {
+    return MakeError(ErrorKind::kCorruptMessage, "a frame of the connecting side's");
+  }
+  PANNIER_ASSIGN_OR_RETURN(const wire::Offer offer, wire::ParseOffer(frame.stream));
+  relinker_.OnOffer(offer);
+  return absl::OkStatus();
+}
+
 void ConnectingHub::OnClosed(Channel&, absl::Duration linger) {
+  relinker_.Stop();
   channel_ = nullptr;
   Shutdown(linger);
 }

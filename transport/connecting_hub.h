@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pannier/transport/channel.h"
+#include "pannier/transport/relinker.h"
 
 namespace pannier {
 
@@ -19,6 +20,8 @@ class ConnectingHub final : public ChannelOwner {
   StatusOr<std::shared_ptr<Channel>> Greet(Deadline deadline);
 
   void OnReady(Channel&) override {}
+  void OnLinkBroken(Channel& channel) override;
+  Status OnLinkFrame(Channel& channel, const wire::Frame& frame) override;
   void OnClosed(Channel& channel, absl::Duration linger) override;
 
  protected:
@@ -46,6 +49,7 @@ class ConnectingHub final : public ChannelOwner {
   Status refusal_;
   std::vector<RawFrame> early_;  // frames between welcome and the channel's opening
   Channel* channel_ = nullptr;   // from its opening to its close
+  Relinker relinker_;
 };
 
 }  // namespace pannier

@@ -68,6 +68,13 @@ struct ConnectionStats {
   uint64_t inline_bytes_sent = 0;  // buffers inside frames
   uint64_t inline_bytes_received = 0;
   uint64_t copied_bytes = 0;  // payload bytes that this side copied, either way
+  uint64_t relinks = 0;       // how often a link that broke was replaced
+};
+
+// Of one call of Receive.
+struct ReceiveOptions {
+  // Offer this message's buffers read-only, whatever TransportOptions::readonly says.
+  bool readonly = false;
 };
 
 class Connection {
@@ -92,7 +99,8 @@ class Connection {
   // and everything it sent was received), CorruptMessage (the connection is closed),
   // kSystem (a segment could not be mapped; that message is lost, the connection goes
   // on), Closed, Interrupted, Forked.
-  virtual StatusOr<Message> Receive(Deadline deadline) = 0;
+  virtual StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) = 0;
+  StatusOr<Message> Receive(Deadline deadline) { return Receive(deadline, ReceiveOptions()); }
 
   // True if Receive would return at once, be it with an error. Waits until `deadline`.
   virtual StatusOr<bool> Poll(Deadline deadline) = 0;

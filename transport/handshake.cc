@@ -35,6 +35,19 @@ Limits ReadLimits(ByteReader& reader) {
   return limits;
 }
 
+// Where a link is to be made: the same in welcome and offer.
+void WriteLinkName(ByteWriter& writer, const Token& token, const std::string& name) {
+  writer.Write(token);
+  writer.Write<uint8_t>(static_cast<uint8_t>(name.size()));
+  writer.WriteSpan(AsBytes(name));
+}
+
+void ReadLinkName(ByteReader& reader, Token* token, std::string* name) {
+  *token = reader.Read<Token>();
+  const uint8_t size = reader.Read<uint8_t>();
+  *name = AsText(reader.ReadSpan(size));
+}
+
 template <typename T>
 StatusOr<T> Checked(const ByteReader& reader, bool valid, T value, std::string_view what) {
   if (reader.ok() && valid) return value;
@@ -63,9 +76,14 @@ std::string Serialize(const Welcome& welcome) {
   ByteWriter writer(&body);
   writer.Write(welcome.version);
   WriteLimits(writer, welcome.limits);
-  writer.Write(welcome.token);
-  writer.Write<uint8_t>(static_cast<uint8_t>(welcome.link_name.size()));
-  writer.WriteSpan(AsBytes(welcome.link_name));
+  WriteLinkName(writer, welcome.token, welcome.link_name);
+  return body;
+}
+
+std::string Serialize(const Offer& offer) {
+  std::string body;
+  ByteWriter writer(&body);
+  WriteLinkName(writer, offer.token, offer.link_name);
   return body;
 }
 
@@ -109,9 +127,7 @@ StatusOr<Welcome> ParseWelcome(ByteSpan body) {
   Welcome welcome;
   welcome.version = reader.Read<uint16_t>();
   welcome.limits = ReadLimits(reader);
-  welcome.token = reader.Read<Token>();
-  const uint8_t size = reader.Read<uint8_t>();
-  welcome.link_name = AsText(reader.ReadSpan(size));
+  ReadLinkName(reader, &welcome.token, &welcome.link_name);
   const bool valid = Usable(welcome.limits) && welcome.version >= kLeastVersion &&
                      welcome.version <= kGreatestVersion;
   return Checked(reader, valid, std::move(welcome), "welcome");
@@ -132,6 +148,13 @@ StatusOr<Ready> ParseReady(ByteSpan body) {
   ready.has_link = reader.Read<uint8_t>() != 0;
   ready.no_link_reason = ReadText(reader);
   return Checked(reader, true, std::move(ready), "ready");
+}
+
+StatusOr<Offer> ParseOffer(ByteSpan body) {
+  ByteReader reader(body);
+  Offer offer;
+  ReadLinkName(reader, &offer.token, &offer.link_name);
+  return Checked(reader, true, std::move(offer), "offer");
 }
 
 StatusOr<Credit> ParseCredit(ByteSpan body) {

@@ -47,6 +47,12 @@ struct Ready {
   std::string no_link_reason;
 };
 
+// Where a new link is to be made, in the place of a broken one.
+struct Offer {
+  Token token = {};
+  std::string link_name;  // empty: none offered
+};
+
 struct Credit {
   uint64_t messages = 0;
   uint64_t bytes = 0;
@@ -56,12 +62,14 @@ std::string Serialize(const Hello& hello);
 std::string Serialize(const Welcome& welcome);
 std::string Serialize(const Reason& reason);
 std::string Serialize(const Ready& ready);
+std::string Serialize(const Offer& offer);
 std::string Serialize(const Credit& credit);
 
 StatusOr<Hello> ParseHello(ByteSpan body);
 StatusOr<Welcome> ParseWelcome(ByteSpan body);
 StatusOr<Reason> ParseReason(ByteSpan body);
 StatusOr<Ready> ParseReady(ByteSpan body);
+StatusOr<Offer> ParseOffer(ByteSpan body);
 StatusOr<Credit> ParseCredit(ByteSpan body);
 
 // The greatest version that both speak. Errors: Refused, naming both ranges.

@@ -1,5 +1,7 @@
 #include "pannier/transport/link.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -93,6 +95,21 @@ StatusOr<Link::Greeting> Link::ReceiveGreeting(LinkSocket& socket, bool accepted
   greeting.arrived = true;
   greeting.ring = std::move(packet.fd);
   return greeting;
+}
+
+StatusOr<Link::Request> Link::Knock(const std::string& link_name, const wire::Token& token,
+                                    const std::string& endpoint, Pool& pool) {
+  Request request;
+  PANNIER_ASSIGN_OR_RETURN(UniqueFd fd, LinkSocket::Connect(link_name));
+  request.socket = std::make_shared<LinkSocket>(std::move(fd));
+  PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, request.socket->Peer());
+  if (peer.uid != geteuid()) {
+    return MakeError(ErrorKind::kRefused, absl::StrCat("link: the listener is of user ", peer.uid));
+  }
+  request.peer = absl::StrCat("pid ", peer.pid, " at ", endpoint);
+  PANNIER_ASSIGN_OR_RETURN(request.row, OpenRow(pool, request.peer, request.socket));
+  PANNIER_RETURN_IF_ERROR(SendToken(*request.socket, token, request.row->ring_fd()));
+  return request;
 }
 
 StatusOr<std::unique_ptr<LeaseRow>> Link::OpenRow(Pool& pool, const std::string& peer,

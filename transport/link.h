@@ -43,6 +43,17 @@ class Link {
   // ConnectionLost (the peer closed the socket), kSystem.
   static StatusOr<Greeting> ReceiveGreeting(LinkSocket& socket, bool accepted);
 
+  // The connecting side's part of it: connects, makes sure of the listener's user, opens the
+  // row and sends the token. The answer is still to come. Errors: Refused (another user),
+  // InvalidArgument (no name of ours), kSystem (ECONNREFUSED: nobody is there).
+  struct Request {
+    std::string peer;  // "pid 4242 at ipc:///tmp/x"
+    std::shared_ptr<LinkSocket> socket;
+    std::unique_ptr<LeaseRow> row;
+  };
+  static StatusOr<Request> Knock(const std::string& link_name, const wire::Token& token,
+                                 const std::string& endpoint, Pool& pool);
+
   // A row in `pool` whose `alive` asks whether the peer of this socket may hold leases.
   static StatusOr<std::unique_ptr<LeaseRow>> OpenRow(Pool& pool, const std::string& peer,
                                                      std::shared_ptr<LinkSocket> socket);

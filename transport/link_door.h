@@ -26,8 +26,9 @@ class LinkDoor {
   LinkDoor(Hub& hub, absl::Duration patience,
            std::function<void(std::shared_ptr<LinkSocket>)> on_packet);
 
-  // Once. Errors: kSystem.
+  // Not while it listens. Errors: kSystem.
   Status Listen();
+  bool listening() const { return listener_.valid(); }
   // What was let in and said nothing yet is closed as well. Idempotent.
   void Close();
 

@@ -26,6 +26,21 @@ std::map<std::string, std::weak_ptr<ListeningHub>>& Bound() {
   return *bound;  // guarded by g_mutex
 }
 
+// Returns when the next of those that stay expires.
+template <class Promises>
+Deadline ForgetExpired(Promises& promises) {
+  Deadline next = Deadline::Never();
+  for (auto promise = promises.begin(); promise != promises.end();) {
+    if (promise->second.expires.Passed()) {
+      promise = promises.erase(promise);
+    } else {
+      next = Earlier(next, promise->second.expires);
+      ++promise;
+    }
+  }
+  return next;
+}
+
 }  // namespace
 
 StatusOr<std::shared_ptr<ListeningHub>> ListeningHub::Open(const Endpoint& endpoint,
@@ -191,10 +206,8 @@ void ListeningHub::Refuse(const RoutingId& to, uint64_t number, const Status& st
 Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   PANNIER_ASSIGN_OR_RETURN(Link::Greeting packet,
                            Link::ReceiveGreeting(*socket, /*accepted=*/false));
-  const auto greeting = std::find_if(greetings_.begin(), greetings_.end(), [&](const auto& entry) {
-    return packet.arrived && entry.second.token == packet.token && entry.second.link == nullptr;
-  });
-  if (greeting == greetings_.end()) {
+  std::unique_ptr<Link>* const place = packet.arrived ? PlaceOf(packet.token) : nullptr;
+  if (place == nullptr) {
     return MakeError(ErrorKind::kCorruptMessage, "link: a token that was not given out");
   }
   PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, socket->Peer());
@@ -205,7 +218,60 @@ Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<Link> link,
                            Link::Create(name, socket, options_.pool, std::move(row), packet.ring));
   PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
-  greeting->second.link = std::move(link);
+  *place = std::move(link);
+  return absl::OkStatus();
+}
+
+std::unique_ptr<Link>* ListeningHub::PlaceOf(const wire::Token& token) {
+  const auto place_in = [&](auto& promises) -> std::unique_ptr<Link>* {
+    for (auto& [routing, promise] : promises) {
+      if (promise.token == token && promise.link == nullptr) return &promise.link;
+    }
+    return nullptr;
+  };
+  std::unique_ptr<Link>* const place = place_in(greetings_);
+  return place != nullptr ? place : place_in(offered_);
+}
+
+Status ListeningHub::OnLinkFrame(Channel& channel, const wire::Frame& frame) {
+  if (frame.header.Is(wire::FrameType::kRelink)) return Offer(channel);
+  const auto offered = offered_.find(channel.routing());
+  if (!frame.header.Is(wire::FrameType::kReady)) {
+    return MakeError(ErrorKind::kCorruptMessage, "a frame of the listening side's");
+  }
+  PANNIER_ASSIGN_OR_RETURN(const wire::Ready ready, wire::ParseReady(frame.stream));
+  std::unique_ptr<Link> link;
+  if (offered != offered_.end()) {
+    link = std::move(offered->second.link);
+    offered_.erase(offered);
+  }
+  if (!ready.has_link) return absl::OkStatus();
+  if (link == nullptr) {
+    return MakeError(ErrorKind::kCorruptMessage, "ready with a link that does not stand");
+  }
+  channel.Relink(std::move(link));
+  return absl::OkStatus();
+}
+
+Status ListeningHub::Offer(Channel& channel) {
+  if (!channel.info().link) {
+    return MakeError(ErrorKind::kCorruptMessage, "a new link asked for where there was none");
+  }
+  channel.GiveUpLink();
+  if (channel.state() != Channel::State::kOpen) return absl::OkStatus();
+  Offered offered;
+  wire::Offer offer;
+  if (getrandom(offered.token.data(), offered.token.size(), 0) !=
+      static_cast<ssize_t>(offered.token.size())) {
+    return SystemError(errno, "getrandom");
+  }
+  // A listener that was closed stands at the door again for those it accepted before. If that
+  // fails the name is empty, and the peer asks again.
+  if (door_.listening() || door_.Listen().ok()) offer.link_name = door_.name();
+  offer.token = offered.token;
+  offered.expires = Deadline::After(options_.handshake_timeout);
+  offered_.insert_or_assign(channel.routing(), std::move(offered));
+  channel.SendControl(wire::FrameType::kOffer, wire::Serialize(offer));
   return absl::OkStatus();
 }
 
@@ -247,7 +313,10 @@ void ListeningHub::OnReady(Channel& channel) {
 
 void ListeningHub::OnClosed(Channel& channel, absl::Duration) {
   const auto known = channels_.find(channel.routing());
-  if (known != channels_.end() && known->second == &channel) channels_.erase(known);
+  if (known != channels_.end() && known->second == &channel) {
+    offered_.erase(known->first);
+    channels_.erase(known);
+  }
   OnReady(channel);  // a server learns of the end of what it closed itself
   ShutdownIfUnused();
 }
@@ -290,21 +359,14 @@ Deadline ListeningHub::OnTimer() {
     probes_.pop_front();
     probe = true;
   }
-  Deadline next = door_.OnTimer();
+  Deadline next = Earlier(door_.OnTimer(), options_.pool->Maintain());
   if (!probes_.empty()) next = Earlier(next, probes_.front());
   for (const auto& [routing, channel] : channels_) {
     if (probe) channel->Probe();
     next = Earlier(next, channel->OnTimer());
   }
-  for (auto greeting = greetings_.begin(); greeting != greetings_.end();) {
-    const auto current = greeting++;
-    if (current->second.expires.Passed()) {
-      greetings_.erase(current);
-    } else {
-      next = Earlier(next, current->second.expires);
-    }
-  }
-  return next;
+  next = Earlier(next, ForgetExpired(greetings_));
+  return Earlier(next, ForgetExpired(offered_));
 }
 
 }  // namespace pannier

@@ -45,6 +45,8 @@ class ListeningHub final : public ChannelOwner {
   std::vector<std::shared_ptr<Channel>> TakeAll();
 
   void OnReady(Channel& channel) override;
+  void OnLinkBroken(Channel&) override {}  // the connecting side asks for a new one
+  Status OnLinkFrame(Channel& channel, const wire::Frame& frame) override;
   void OnClosed(Channel& channel, absl::Duration linger) override;
 
  protected:
@@ -61,12 +63,21 @@ class ListeningHub final : public ChannelOwner {
     Deadline expires = Deadline::Never();
     std::unique_ptr<Link> link;  // once accepted
   };
+  // A connection whose link broke, and was offered a new one.
+  struct Offered {
+    wire::Token token;
+    Deadline expires = Deadline::Never();
+    std::unique_ptr<Link> link;  // once accepted
+  };
   ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options);
   void OnHello(const RawFrame& raw, const wire::Frame& frame);
   void OnReadyFrame(std::map<RoutingId, Greeting>::iterator greeting, const wire::Frame& frame);
   void Refuse(const RoutingId& to, uint64_t number, const Status& status);
   void SendTo(const RoutingId& to, uint64_t number, wire::FrameType type, const std::string& body);
   Status EstablishLink(std::shared_ptr<LinkSocket> socket);
+  // Where the link that was promised for `token` goes; null if none was, or it is there.
+  std::unique_ptr<Link>* PlaceOf(const wire::Token& token);
+  Status Offer(Channel& channel);
   void ShutdownIfUnused();
 
   TransportOptions options_;  // constant after construction
@@ -74,6 +85,7 @@ class ListeningHub final : public ChannelOwner {
   LinkDoor door_;             // listens if links are offered
   std::map<RoutingId, Greeting> greetings_;
   std::map<RoutingId, Channel*> channels_;  // ready ones, until closed
+  std::map<RoutingId, Offered> offered_;
   std::deque<std::shared_ptr<Channel>> accepted_;
   std::deque<Channel*> ready_;  // of those served
   std::map<Channel*, std::shared_ptr<Channel>> served_;

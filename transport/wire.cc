@@ -72,7 +72,7 @@ StatusOr<Frame> ParseFrame(ByteSpan head, std::span<const uint64_t> part_sizes) 
   if (!reader.ok()) return Corrupt(head.size(), "shorter than a header");
   if (header.magic != kFrameMagic) return Corrupt(0, "not a frame (magic)");
   if (header.type < static_cast<uint8_t>(FrameType::kHello) ||
-      header.type > static_cast<uint8_t>(FrameType::kPing)) {
+      header.type > static_cast<uint8_t>(FrameType::kOffer)) {
     return Corrupt(6, absl::StrCat("unknown type ", header.type));
   }
   if (header.flags != 0 || header.reserved != 0) return Corrupt(7, "unknown flags");

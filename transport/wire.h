@@ -26,6 +26,8 @@ enum class FrameType : uint8_t {
   kCredit = 6,
   kBye = 7,
   kPing = 8,
+  kRelink = 9,
+  kOffer = 10,
 };
 
 struct FrameHeader {

@@ -104,7 +104,7 @@ class Options:
 class Connection:
     def send(self, stream: Buffer, buffers: Sequence[Buffer], timeout: float | None) -> None: ...
 
-    def receive(self, timeout: float | None) -> tuple[View, list[View]]: ...
+    def receive(self, timeout: float | None, readonly: bool) -> tuple[View, list[View]]: ...
 
     def poll(self, timeout: float | None) -> bool: ...
 
@@ -323,6 +323,11 @@ def dis(data: Buffer, indent: int, annotate: int, notes: Iterable[str], max_byte
 def optimize(data: Buffer) -> bytes: ...
 
 def find_globals(data: Buffer, fix_imports: bool) -> tuple[list[tuple[str, str, int, str, int]], Exception | None]: ...
+
+def is_plain(obj: object | None) -> bool:
+    """
+    True if obj has at most 64 objects, exact builtins all, and no long bytes: no reducer and no buffer can matter to its pickle. False says nothing.
+    """
 
 def shutdown(seconds: float) -> bool:
     """

@@ -50,7 +50,7 @@ class Handler:
                 del args, kwargs
                 if context.wants_items or isinstance(result, _LATER):
                     return _answer_later(self._server, context, result)
-                return _answer(result)
+                return self._server._pickle(result)
             except BaseException as error:
                 _stop_for(error, self._server)
                 return describe_failure(error)
@@ -70,12 +70,12 @@ def _answer_later(server: Server, context: _core.CallContext, result: Any) -> An
             result.close()
             raise TypeError(f"{name!r} returns one value: use call, not stream")
         context.defer()
-        server._async_thread().run(context, _await_one(context, result))
+        server._async_thread().run(context, _await_one(server, context, result))
     elif isinstance(result, AsyncGeneratorType):
         if not context.wants_items:
             raise TypeError(f"{name!r} is an async generator: use stream, not call")
         context.defer()
-        server._async_thread().run(context, _await_items(context, result))
+        server._async_thread().run(context, _await_items(server, context, result))
     elif not context.wants_items:
         raise TypeError(f"{name!r} is a generator: use stream, not call")
     elif not isinstance(result, Iterator):
@@ -106,9 +106,9 @@ class _Items:
                     try:
                         item = next(self._items)
                     except StopIteration as stop:
-                        context.finish(_answer(stop.value))
+                        context.finish(self._server._pickle(stop.value))
                         return
-                    context.emit(_answer(item))
+                    context.emit(self._server._pickle(item))
                     del item
                 context.on_ready(self)
             except BaseException as error:
@@ -161,9 +161,11 @@ class AsyncThread:
             self._thread.join()
 
 
-async def _await_one(context: _core.CallContext, result: Coroutine[Any, Any, Any]) -> None:
+async def _await_one(
+    server: Server, context: _core.CallContext, result: Coroutine[Any, Any, Any]
+) -> None:
     try:
-        context.finish(_answer(await result))
+        context.finish(server._pickle(await result))
     except asyncio.CancelledError as error:
         context.finish(describe_failure(Cancelled(str(error))))
         raise
@@ -171,7 +173,9 @@ async def _await_one(context: _core.CallContext, result: Coroutine[Any, Any, Any
         context.finish(describe_failure(error))
 
 
-async def _await_items(context: _core.CallContext, items: AsyncGenerator[Any, Any]) -> None:
+async def _await_items(
+    server: Server, context: _core.CallContext, items: AsyncGenerator[Any, Any]
+) -> None:
     loop = asyncio.get_running_loop()
     try:
         async with contextlib.aclosing(items):
@@ -186,18 +190,13 @@ async def _await_items(context: _core.CallContext, items: AsyncGenerator[Any, An
                     item = await anext(items)
                 except StopAsyncIteration:
                     break
-                context.emit(_answer(item))
-        context.finish(_answer(None))
+                context.emit(server._pickle(item))
+        context.finish(server._pickle(None))
     except asyncio.CancelledError as error:
         context.finish(describe_failure(Cancelled(str(error))))
         raise
     except BaseException as error:
         context.finish(describe_failure(error))
-
-
-def _answer(result: Any) -> Answer:
-    out: list[pickle.PickleBuffer] = []
-    return pickle.dumps(result, 5, buffer_callback=out.append), out
 
 
 def describe_failure(error: BaseException) -> _core.Failure:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .errors import ConnectionLost, DeadlineExceeded
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .client import Client, Request
 
 __all__ = ["LoopReader", "when_room"]
 
@@ -102,12 +102,12 @@ async def when_room(
         await asyncio.sleep(_ROOM_SECONDS)
 
 
-async def answer(client: Client, request: Any, timeout: float | None) -> tuple[Any, Any]:
+async def answer(client: Client, request: Request, timeout: float | None) -> tuple[Any, Any]:
     """The stream and buffers of a call's result. Raises what ``PendingCall.take`` does."""
     reader = LoopReader.of(client)
     with reader:
         pending = await when_room(
-            client, lambda left: client._core.start(*request, left, False), timeout
+            client, lambda left: client._core.start(*request, timeout=left, wait=False), timeout
         )
         reader.watch()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

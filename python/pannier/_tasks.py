@@ -7,6 +7,7 @@ from concurrent.futures._base import PENDING, RUNNING
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
+from . import _core
 from ._futures import ReceivedFuture, receiving
 from ._packets import is_large, pack, unpack
 from ._worker import RUN
@@ -108,6 +109,8 @@ class Sent:
     """What was sent to a worker in one message. Guarded by the lock of Workers, but for ``wait``
     and what is constant once it was sent."""
 
+    _pending: _core.PendingCall | _core.PendingStream  # once it was sent
+
     def __init__(self, worker: Worker, tasks: list[Task]) -> None:
         self.worker = worker
         self.tasks: list[Task | None] = [*tasks]  # None: answered, or taken back
@@ -125,7 +128,7 @@ class Sent:
 
     def wait(self, timeout: float) -> bool:
         """Waits, by receiving, until there is something to collect. False if time ran out."""
-        raise NotImplementedError
+        return self._pending.wait(timeout)
 
     def collect(self) -> list[Answer]:
         """The answers that have come since the last time."""
@@ -138,6 +141,8 @@ class Sent:
 
 class SentCall(Sent):
     """One call of a method of a program that is not Python."""
+
+    _pending: _core.PendingCall
 
     def start(self) -> bool:
         (task,) = self.tasks
@@ -153,9 +158,6 @@ class SentCall(Sent):
     def watch(self) -> None:
         workers = self.worker.workers
         self._pending.on_done(lambda: workers.receive(self))
-
-    def wait(self, timeout: float) -> bool:
-        return self._pending.wait(timeout)
 
     def collect(self) -> list[Answer]:
         (task,) = self.tasks
@@ -179,6 +181,8 @@ class Packet(Sent):
     """Calls for a worker in Python, numbered for its claims. Its answers are items of a stream,
     each a packet whose head says which call the first answer is of."""
 
+    _pending: _core.PendingStream
+
     def start(self) -> bool:
         worker = self.worker
         self._first = worker.number
@@ -195,9 +199,6 @@ class Packet(Sent):
     def watch(self) -> None:
         workers = self.worker.workers
         self._pending.on_change(lambda: workers.receive(self))
-
-    def wait(self, timeout: float) -> bool:
-        return self._pending.wait(timeout)
 
     def collect(self) -> list[Answer]:
         answers: list[Answer] = []

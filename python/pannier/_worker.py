@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -17,6 +18,7 @@ from . import _core
 from ._handlers import describe_failure, texts_of
 from ._packets import Entry, pack, unpack
 from .context import handling
+from .pickling import Pickling
 from .server import Server
 from .trust import loads_for
 
@@ -33,25 +35,34 @@ STOP = "pannier.stop"
 _PATIENCE_SECONDS = 0.002
 
 
+_pickle = Pickling()
+
+
 def dumps_anything(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """Pickles `obj` by the C pickler, and with cloudpickle, where it is installed, what that
-    cannot do: lambdas, closures, classes of functions. Raises what the first one raised."""
-    buffers: list[pickle.PickleBuffer] = []
+    """Pickles `obj`, and by cloudpickle, where it is installed, what CPython's pickler cannot do:
+    lambdas, closures, classes of functions. Raises what that one raised."""
     try:
-        return pickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
+        return _pickle(obj)
     except (pickle.PicklingError, AttributeError, TypeError):
-        return dumps_by_value(obj)
+        if _by_value() is None:
+            raise
+        with contextlib.suppress(Exception):
+            return dumps_by_value(obj)
+        raise
 
 
 def dumps_by_value(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """As dumps_anything, and functions of ``__main__`` by value."""
-    buffers: list[pickle.PickleBuffer] = []
-    with contextlib.suppress(Exception):
-        import cloudpickle
+    """As dumps_anything, and functions of ``__main__`` by value, where cloudpickle is installed."""
+    return (_by_value() or _pickle)(obj)
 
-        return cloudpickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
-    buffers.clear()
-    return pickle.dumps(obj, 5, buffer_callback=buffers.append), buffers
+
+@functools.cache
+def _by_value() -> Pickling | None:
+    try:
+        import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        return None
+    return Pickling(None, cloudpickle.Pickler)
 
 
 class _Runner:
@@ -144,10 +155,9 @@ def _dumps_error(error: BaseException) -> bytes:
     with contextlib.suppress(Exception):
         return pickle.dumps(error, 5)
     with contextlib.suppress(Exception):
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped,unused-ignore]
 
-        pickled: bytes = cloudpickle.dumps(error, 5)
-        return pickled
+        return bytes(cloudpickle.dumps(error, 5))
     return b""
 
 
@@ -168,7 +178,7 @@ def main(
             return  # of which the parent sees the end
     server = Server(address)
     server._core.method(RUN, _Runner(_core.Claims(claimed)), "run(packet)", "")
-    server.method(server._core.stop, name=STOP)
+    server.method(name=STOP)(server._core.stop)
     server._core.listen(address)
     ready.send(server.address)
     ready.close()

@@ -16,6 +16,7 @@ from ._futures import FIRST_PAUSE, LONGEST_PAUSE, CallFuture, Retrying, may_retr
 from ._loops import LoopReader, answer
 from .connection import ConnectionInfo, ConnectionStats, make_options
 from .errors import RemoteError
+from .pickling import Pickling
 from .stream import Stream
 from .trust import Allow, loads_for, names_of
 
@@ -60,6 +61,7 @@ class Client(Closing):
         "_address",
         "_core",
         "_load",
+        "_pickle",
         "_readers",
         "_reconnect",
         "_retrying",
@@ -86,6 +88,7 @@ class Client(Closing):
         self._core = _core.Client.connect(address, options, connect_timeout, reconnect)
         self._address = address
         self._timeout = timeout
+        self._pickle = Pickling(pool)
         self._reconnect = reconnect > 0
         info = self.info
         self._load = loads_for(info.same_user, info.peer, allowed)
@@ -114,7 +117,7 @@ class Client(Closing):
         if timeout is _UNSET:
             timeout = self._timeout
         try:
-            reply = self._core.call(*_request(method, args, kwargs), timeout, retries)
+            reply = self._core.call(*self._request(method, args, kwargs), timeout, retries)
         except RemoteError as error:
             raise self._raised_there(error) from error.__cause__
         return self._loads(*reply)
@@ -133,7 +136,7 @@ class Client(Closing):
         Raises what keeps the call from being sent. If the server has no room for it, waits until
         there is some. ``cancel`` works until the result is there, and is told to the server.
         """
-        request = _request(method, args, kwargs)
+        request = self._request(method, args, kwargs)
         if timeout is _UNSET:
             timeout = self._timeout
         future = self._retrying.future(request, timeout, retries) if retries > 0 else CallFuture()
@@ -164,7 +167,7 @@ class Client(Closing):
         Cancelling the task cancels the call, and the server is told. Only connecting again
         (`reconnect`) happens on a thread of the loop's executor.
         """
-        request = _request(method, args, kwargs)
+        request = self._request(method, args, kwargs)
         if timeout is _UNSET:
             timeout = self._timeout
         end = None if timeout is None else time.monotonic() + timeout
@@ -202,16 +205,20 @@ class Client(Closing):
             raise ValueError(f"credit must be at least 1: {credit}")
         if timeout is _UNSET:
             timeout = self._timeout
-        return Stream(self, _request(method, args, kwargs), timeout, credit)
+        return Stream(self, self._request(method, args, kwargs), timeout, credit)
 
     def notify(self, method: str, /, *args: Any, **kwargs: Any) -> None:
         """Calls `method` and does not ask for an answer: whether it ran, or failed, nobody tells.
         Raises what keeps the call from being sent."""
-        self._core.notify(*_request(method, args, kwargs), self._timeout)
+        self._core.notify(*self._request(method, args, kwargs), self._timeout)
 
     def methods(self, *, timeout: float | None = _UNSET) -> list[MethodInfo]:
         """What the server's methods are."""
         return [MethodInfo(*each) for each in self.call("pannier.methods", timeout=timeout)]
+
+    def _request(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        stream, buffers = self._pickle((args, kwargs) if kwargs else args)
+        return method, stream, buffers, bool(kwargs)
 
     def _loads(self, stream: Any, buffers: Any) -> Any:
         try:
@@ -257,10 +264,3 @@ class Client(Closing):
         if not self._core.alive:
             state = "ended"
         return f"<pannier.Client of {self._address}, {state}>"
-
-
-def _request(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
-    buffers: list[pickle.PickleBuffer] = []
-    arguments = (args, kwargs) if kwargs else args
-    stream = pickle.dumps(arguments, 5, buffer_callback=buffers.append)
-    return method, stream, buffers, bool(kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from . import _core
 from ._closing import Closing
 from ._exit import close_at_exit
 from .message import Message
+from .pickling import Pickling
 from .trust import Allow, loads_for, names_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class ConnectionInfo:
 @dataclass(frozen=True)
 class ConnectionStats:
     """Counts since the connection was made. ``copied_bytes`` are the payload bytes that this side
-    copied, in either direction: 0 if all buffers were sent from its pool."""
+    copied, in either direction: 0 if all buffers were sent from its pool. ``relinks``: how often a
+    link that broke while its peer lived was replaced."""
 
     messages_sent: int
     messages_received: int
@@ -55,6 +56,7 @@ class ConnectionStats:
     inline_bytes_sent: int
     inline_bytes_received: int
     copied_bytes: int
+    relinks: int
 
 
 def make_options(
@@ -88,10 +90,13 @@ class Connection(Closing):
     gone, and what it sent was received), Closed (this side closed before), Forked.
     """
 
-    __slots__ = ("__weakref__", "_core", "_info", "_load")
+    __slots__ = ("__weakref__", "_core", "_info", "_load", "_pickle")
 
-    def __init__(self, core: _core.Connection, allowed: dict[tuple[str, str], Any]) -> None:
+    def __init__(
+        self, core: _core.Connection, allowed: dict[tuple[str, str], Any], pool: Pool | None
+    ) -> None:
         self._core = core
+        self._pickle = Pickling(pool)
         self._info = ConnectionInfo(**core.info())
         self._load = loads_for(self._info.same_user, self._info.peer, allowed)
         close_at_exit(self)
@@ -105,8 +110,7 @@ class Connection(Closing):
         PoolExhausted (no room for the copy by then), LimitExceeded, and what ``pickle.dumps``
         raises.
         """
-        buffers: list[pickle.PickleBuffer] = []
-        stream = pickle.dumps(obj, 5, buffer_callback=buffers.append)
+        stream, buffers = self._pickle(obj)
         self._core.send(stream, buffers, timeout)
 
     def send_message(self, message: Message, timeout: float | None = None) -> None:
@@ -114,26 +118,26 @@ class Connection(Closing):
         Errors as for ``send``."""
         self._core.send(message.stream, message.buffers, timeout)
 
-    def recv(self, timeout: float | None = None) -> Any:
+    def recv(self, timeout: float | None = None, *, readonly: bool = False) -> Any:
         """The next object.
 
         Its arrays are writable where the sender's were (writes are seen by nobody else), unless
-        the connection is read-only. Each is handed back to the sender when its last view dies,
+        the connection is read-only or `readonly` asks for it, this once: the fastest way. Each is handed back to the sender when its last view dies,
         on any thread, also after the connection is closed.
 
         Raises DeadlineExceeded; CorruptMessage; ForbiddenGlobal and what ``pickle.loads`` raises:
         that message is gone then, its buffers are handed back, and the connection goes on.
         """
-        stream, buffers = self._core.receive(timeout)
+        stream, buffers = self._core.receive(timeout, readonly)
         try:
             return self._load(stream, buffers)
         finally:
             del stream, buffers  # an exception's traceback keeps this frame
 
-    def recv_message(self, timeout: float | None = None) -> Message:
+    def recv_message(self, timeout: float | None = None, *, readonly: bool = False) -> Message:
         """The next message, not unpickled: for ``pickle.loads(message.stream,
         buffers=message.buffers)``, for ``message.load()``, or to be sent on."""
-        stream, buffers = self._core.receive(timeout)
+        stream, buffers = self._core.receive(timeout, readonly)
         return Message(stream, buffers, _loads=self._load)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
@@ -184,7 +188,7 @@ class Listener(Closing):
     Raises ValueError (endpoint; tcp without ``insecure``), OSError (errno EADDRINUSE).
     """
 
-    __slots__ = ("__weakref__", "_allowed", "_core")
+    __slots__ = ("__weakref__", "_allowed", "_core", "_pool")
 
     def __init__(
         self,
@@ -200,6 +204,7 @@ class Listener(Closing):
         handshake_timeout: float | None = None,
     ) -> None:
         self._allowed = names_of(allow)
+        self._pool = pool
         options = make_options(
             pool, readonly, link, inline_threshold, max_message_bytes, handshake_timeout, insecure
         )
@@ -208,7 +213,7 @@ class Listener(Closing):
 
     def accept(self, timeout: float | None = None) -> Connection:
         """The next connection. Raises DeadlineExceeded, Closed."""
-        return Connection(self._core.accept(timeout), self._allowed)
+        return Connection(self._core.accept(timeout), self._allowed, self._pool)
 
     @property
     def address(self) -> str:
@@ -241,4 +246,4 @@ def connect(
     """
     options = make_options(pool, readonly, link, inline_threshold, max_message_bytes)
     allowed = names_of(allow)
-    return Connection(_core.connect(address, options, timeout), allowed)
+    return Connection(_core.connect(address, options, timeout), allowed, pool)

@@ -136,7 +136,7 @@ class Executor(_Executor):
             future.cancel()
             del future
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Any,
         *iterables: Iterable[Any],

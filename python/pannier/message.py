@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .pickling import Pickling
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -50,15 +52,17 @@ class Message:
         )
 
 
+_pickle = Pickling()
+
+
 def dumps(obj: Any) -> Message:
     """Pickles `obj` with protocol 5, its large buffers out of band.
 
-    Copies none of them: the buffers of the message are views of the memory of `obj`, which must
-    not change until the message was sent or loaded. Raises what ``pickle.dumps`` raises.
+    The buffers of the message are views of the memory of `obj`, which must not change until the
+    message was sent or loaded; strided arrays alone are copied, into the process's pool. Raises
+    what ``pickle.dumps`` raises.
     """
-    buffers: list[pickle.PickleBuffer] = []
-    stream = pickle.dumps(obj, 5, buffer_callback=buffers.append)
-    return Message(stream, buffers)
+    return Message(*_pickle(obj))
 
 
 def loads(stream: Buffer, buffers: Iterable[Buffer] | None = None) -> Any:

@@ -14,6 +14,7 @@ from ._exit import close_at_exit
 from ._handlers import AsyncThread, Handler
 from .connection import make_options
 from .context import handles
+from .pickling import Pickling
 from .trust import Allow, names_of
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Server:
             raise ValueError(f"threads must not be negative: {threads}")
         self._address = address
         self._allowed = names_of(allow)
+        self._pickle = Pickling(pool)
         self._threads = threads
         self._core = _core.Server(
             make_options(

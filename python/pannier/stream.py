@@ -40,7 +40,10 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
         self.value: Any = None
 
     def _start(self, timeout: float | None, wait: bool) -> _core.PendingStream | None:
-        return self._client._core.start_stream(*self._request, timeout, self._credit, wait)
+        method, stream, buffers, keywords = self._request
+        return self._client._core.start_stream(
+            method, stream, buffers, keywords, timeout, self._credit, wait
+        )
 
     def __next__(self) -> Any:
         if self._request is not None:

@@ -11,6 +11,7 @@ void BindConnection(nanobind::module_& module);  // Options, Connection, Listene
 void BindClient(nanobind::module_& module);      // Client, PendingCall, PendingStream, Receiver
 void BindServer(nanobind::module_& module);      // CallContext, Failure, Server
 void BindTrust(nanobind::module_& module);       // SafeNames
+void BindPlain(nanobind::module_& module);       // is_plain
 void BindCodec(nanobind::module_& module);       // Document, decode, dis, optimize, find_globals
 
 }  // namespace pannier::python

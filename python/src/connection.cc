@@ -61,9 +61,10 @@ void Send(Connection& self, nb::handle stream, nb::handle buffers, Seconds timeo
   RaiseIfError(Waiting([&] { return self.Send(message, deadline); }));
 }
 
-nb::tuple Receive(Connection& self, Seconds timeout) {
+nb::tuple Receive(Connection& self, Seconds timeout, bool readonly) {
   const Deadline deadline = DeadlineAfter(timeout);
-  Message message = ValueOrRaise(Waiting([&] { return self.Receive(deadline); }));
+  const ReceiveOptions options{.readonly = readonly};
+  Message message = ValueOrRaise(Waiting([&] { return self.Receive(deadline, options); }));
   return nb::make_tuple(View(std::move(message.stream)), ViewsOf(std::move(message.buffers)));
 }
 
@@ -107,6 +108,7 @@ nb::dict StatsDict(const ConnectionStats& stats) {
   dict["inline_bytes_sent"] = stats.inline_bytes_sent;
   dict["inline_bytes_received"] = stats.inline_bytes_received;
   dict["copied_bytes"] = stats.copied_bytes;
+  dict["relinks"] = stats.relinks;
   return dict;
 }
 
@@ -117,8 +119,9 @@ void BindConnection(nb::module_& module) {
            nb::sig("def send(self, stream: typing_extensions.Buffer, buffers: "
                    "collections.abc.Sequence[typing_extensions.Buffer], timeout: float | None) -> "
                    "None"))
-      .def("receive", &Receive, nb::arg("timeout").none(),
-           nb::sig("def receive(self, timeout: float | None) -> tuple[View, list[View]]"))
+      .def("receive", &Receive, nb::arg("timeout").none(), nb::arg("readonly"),
+           nb::sig("def receive(self, timeout: float | None, readonly: bool) -> tuple[View, "
+                   "list[View]]"))
       .def("poll", &Poll, nb::arg("timeout").none())
       .def("fileno", [](Connection& self) { return ValueOrRaise(self.fd()); })
       .def("close", &Connection::Close, nb::call_guard<nb::gil_scoped_release>())

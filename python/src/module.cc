@@ -28,6 +28,7 @@ NB_MODULE(_core, module) {
   BindClaims(module);
   BindTrust(module);
   BindCodec(module);
+  BindPlain(module);
   module.def("shutdown", &Shutdown, nb::arg("seconds"),
              "Refuses waits from now on and lets those under way return. True if all did.");
   module.def("flush_before_exit", &pannier::FlushBeforeExit,

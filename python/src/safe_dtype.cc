@@ -87,8 +87,10 @@ Status DTypeChecker::CheckState(const Value& state, char letter, uint64_t size, 
             : !(items[6].is(Kind::kInt) && items[6].int_value() == -1)) {
     return Forbidden("impossible alignment");
   }
-  if (!items[7].is(Kind::kInt) || (letter == 'O' ? items[7].int_value() != kObjectFlags
-                                                 : (items[7].int_value() & ~kHarmlessFlags) != 0)) {
+  if (!items[7].is(Kind::kInt)) return Forbidden("its flags are no number");
+  int64_t flags = items[7].int_value();
+  if (flags < 0 && flags >= -128) flags += 256;  // NumPy 1 writes them as a signed byte
+  if (letter == 'O' ? flags != kObjectFlags : (flags & ~kHarmlessFlags) != 0) {
     return Forbidden("its flags are those of other items, or it is a structure with objects");
   }
   if (!items[2].is_none()) {

@@ -14,9 +14,9 @@ using codec::Value;
 // What an argument may be, a letter each:
 //   i int   I one of at most 1024 bytes: Fraction divides them   f float   s str   y bytes   l list
 //   t tuple   d dict   z the tuple (0,) e bytes, or latin-1 text encoded, as protocols 0 to 2 write
-//   bytes o a dtype   b a buffer or bytes   g a name   a anything c the code of a dtype of numbers
-//   n None   0 the number 0   p a tuple of natural numbers q text of a fraction, which must not
-//   have an exponent: Python would compute the power
+//   bytes o a dtype   b a buffer or bytes   B a buffer   g a name   a anything c the code of a
+//   dtype of numbers n None   0 the number 0   p a tuple of natural numbers q text of a fraction,
+//   which must not have an exponent: Python would compute the power
 bool Fits(char letter, const Value& value) {
   switch (letter) {
     case 'i':
@@ -43,8 +43,10 @@ bool Fits(char letter, const Value& value) {
              (value.is(Kind::kReduce) && value.callee().IsGlobal("_codecs", "encode"));
     case 'o':
       return value.is(Kind::kReduce) && value.callee().IsGlobal("numpy", "dtype");
+    case 'B':
+      return value.is(Kind::kBuffer);
     case 'b':
-      return value.is(Kind::kBuffer) || Fits('e', value);
+      return Fits('B', value) || Fits('e', value);
     case 'g':
       return value.is(Kind::kGlobal);
     case 'c':
@@ -65,8 +67,8 @@ bool Fits(char letter, const Value& value) {
 }
 
 constexpr std::array kRules = {
-    SafeRule{"builtins", "bytearray", "|e|ss"},
-    SafeRule{"builtins", "bytes", ""},
+    SafeRule{"builtins", "bytearray", "|e|ss|B"},
+    SafeRule{"builtins", "bytes", "|B"},
     SafeRule{"builtins", "complex", "ff"},
     SafeRule{"builtins", "frozenset", "|l"},
     SafeRule{"builtins", "object", ""},

@@ -51,12 +51,13 @@ uint64_t Weight(const Value& value, int depth = 0) {
 // Looks at everything that an unpickler would make of a stream, each object once.
 class Checker {
  public:
-  Checker(const SafeNames& names, size_t stream_bytes)
+  Checker(const SafeNames& names, size_t stream_bytes, uint64_t buffer_bytes)
       : names_(names),
         key_costs_(KeyCosts::AllowedFor(stream_bytes)),
-        copies_left_((uint64_t{16} << 20) + 64 * stream_bytes) {}
+        copies_left_((uint64_t{16} << 20) + 64 * stream_bytes + buffer_bytes) {}
 
   Status Check(const Document& document, std::span<const Value> made, std::span<const Value> keys) {
+    document_ = &document;
     for (const Value& key : keys) PANNIER_RETURN_IF_ERROR(key_costs_.Spend(key));
     Visit(document.root());
     VisitAll(made);
@@ -142,7 +143,13 @@ class Checker {
   // be copied by each.
   Status CheckCosts(const Value& callee, std::span<const Value> args, const Value& object) {
     uint64_t copied = 0;
-    for (const Value& arg : args) copied += Weight(arg);
+    for (const Value& arg : args) {
+      copied += Weight(arg);
+      // bytes and bytearray; all others make views.
+      if (arg.is(Kind::kBuffer) && callee.module_name() == "builtins") {
+        copied += document_->buffer(arg).size();
+      }
+    }
     for (const Part part : object.parts()) {
       for (const Value& value : part.values()) copied += Weight(value);
     }
@@ -183,6 +190,7 @@ class Checker {
   }
 
   const SafeNames& names_;
+  const Document* document_ = nullptr;  // that of Check
   std::vector<Value> pending_;
   absl::flat_hash_set<uint32_t> seen_;
   DTypeChecker dtypes_;
@@ -226,7 +234,11 @@ Status CheckSafe(ByteSpan stream, codec::DecodeOptions options, const SafeNames&
   options.refuse_overwriting = true;
   const StatusOr<Document> document = codec::Decode(stream, options);
   if (!document.ok()) return WithAdvice(document.status(), names.all);
-  const Status status = Checker(names, stream.size()).Check(*document, made, keys);
+  uint64_t buffer_bytes = 0;
+  if (options.buffers) {
+    for (const Buffer& buffer : *options.buffers) buffer_bytes += buffer.size();
+  }
+  const Status status = Checker(names, stream.size(), buffer_bytes).Check(*document, made, keys);
   if (status.ok()) return status;
   return AtItsLookUp(status, stream, options.fix_imports);
 }

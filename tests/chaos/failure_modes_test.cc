@@ -6,9 +6,12 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "../transport/support.h"
+#include "absl/strings/str_cat.h"
 #include "pannier/shm/return_ring.h"
 
 namespace pannier {
@@ -207,6 +210,42 @@ TEST_F(FailureModes, ThisManyMappingsAreAnErrorAndNotTheEnd) {
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(connection->Send({.buffers = {&buffer, 1}}, In(5)).ok());
   EXPECT_EQ(CodeOf(child), 0);
   EXPECT_TRUE(Eventually([&] { return Leases(*pool_) == 0; }));
+}
+
+// A limit of the kernel's that a container has, too: what is past it would end the process.
+TEST_F(FailureModes, AGroupsMemoryLimitIsAnErrorAndNotTheEnd) {
+  const bool second = std::filesystem::exists("/sys/fs/cgroup/memory.max");
+  const std::string group =
+      absl::StrCat(second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", "/pannier-", getpid());
+  std::error_code refused;
+  if (!std::filesystem::create_directory(group, refused)) {
+    GTEST_SKIP() << "no group of one's own here: " << refused.message();
+  }
+  const auto set = [&](const char* file, uint64_t value) {
+    return static_cast<bool>(std::ofstream(absl::StrCat(group, "/", file)) << value << std::flush);
+  };
+  constexpr size_t kLimit = 256 << 20, kBlock = 8 << 20;
+  const bool limited = set(second ? "memory.max" : "memory.limit_in_bytes", kLimit);
+  const pid_t child = Child([&] {
+    if (!limited || !set("cgroup.procs", static_cast<uint64_t>(getpid()))) return 2;
+    const auto pool = *Pool::Create({.quota = uint64_t{4} << 30});
+    std::vector<Buffer> blocks;
+    for (const int round : {0, 1}) {
+      StatusOr<Buffer> block = pool->Allocate(kBlock);
+      for (; block.ok(); block = pool->Allocate(kBlock)) {
+        blocks.push_back(*std::move(block));
+        if (blocks.size() * kBlock > kLimit) return 10;
+      }
+      if (ErrnoOf(block.status()) != ENOMEM) return 11;
+      if (blocks.size() * kBlock < kLimit / 4) return 12;
+      if (round == 0) blocks.resize(blocks.size() / 2);
+    }
+    return 0;
+  });
+  const int code = CodeOf(child);
+  std::filesystem::remove(group);
+  if (code == 2) GTEST_SKIP() << "no memory limit can be set here";
+  EXPECT_EQ(code, 0);
 }
 
 TEST_F(FailureModes, AServerStartedAgainUnderItsOldClients) {

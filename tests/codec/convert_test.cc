@@ -151,6 +151,41 @@ TEST(ConvertBuffer, OutOfBandIsHeldInBandIsCopied) {
             "value: expected bytes, found str 'xy'");
 }
 
+// As pannier in Python pickles long ones: bytes(buffer), bytearray(buffer).
+TEST(ConvertBuffer, CallsOfBytesWithABuffer) {
+  Document document;
+  const auto call = [&](const char* type, const Buffer& buffer) {
+    return document.NewReduce(document.NewGlobal("builtins", type), {document.NewBuffer(buffer)});
+  };
+  const Buffer buffer = Buffer::CopyOf(AsBytes("abcd"));
+  const Value bytes = call("bytes", buffer.AsReadonly());
+  const Value array = call("bytearray", buffer.AsReadonly());
+
+  // Views of bytes are of the buffer.
+  EXPECT_EQ(As<ByteSpan>(document, bytes)->data(), buffer.data());
+  EXPECT_EQ(As<Buffer>(document, bytes)->data(), buffer.data());
+  EXPECT_TRUE(As<Buffer>(document, bytes)->readonly());
+  EXPECT_EQ(As<std::vector<std::byte>>(document, bytes)->size(), 4u);
+  EXPECT_EQ(ErrorOf<ByteArray>(document, bytes),
+            "value: expected bytearray, found what builtins.bytes makes");
+
+  // A bytearray is its owner's to write to.
+  EXPECT_EQ(AsText(As<ByteArray>(document, array)->bytes), "abcd");
+  EXPECT_EQ(As<ByteSpan>(document, array)->data(), buffer.data());
+  const auto own = As<Buffer>(document, array);
+  EXPECT_NE(own->data(), buffer.data());
+  EXPECT_FALSE(own->readonly());
+  EXPECT_EQ(AsText(own->span()), "abcd");
+
+  // Who can write to a buffer cannot change bytes made of it.
+  const auto copy = As<Buffer>(document, call("bytes", buffer));
+  EXPECT_NE(copy->data(), buffer.data());
+  EXPECT_TRUE(copy->readonly());
+  EXPECT_FALSE(As<Buffer>(document, document.NewReduce(document.NewGlobal("builtins", "bytes"),
+                                                       {Value::Int(1000)}))
+                   .ok());
+}
+
 TEST(ConvertContainers, GoThereAndBack) {
   const std::map<std::string, std::vector<double>> map = {{"a", {1, 2}}, {"b", {}}};
   EXPECT_EQ(There(map), map);

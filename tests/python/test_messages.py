@@ -68,6 +68,16 @@ def test_what_was_read_only_stays_so(echo):
         readonly[0] = 1
 
 
+def test_a_message_received_read_only(echo):
+    for readonly in (False, True, False):
+        echo.send(np.arange(100_000))
+        assert echo.recv(30, readonly=readonly).flags.writeable is not readonly
+        echo.send(np.arange(100_000))
+        message = echo.recv_message(30, readonly=readonly)
+        assert message.buffers[0].readonly is readonly
+        assert same(message.load(), np.arange(100_000))
+
+
 VALUES = {
     "nothing": np.empty((0, 3)),
     "no dimension": np.array(2.5),
@@ -229,6 +239,17 @@ def test_writes_do_not_come_back_with_the_block(child, ipc):
             far.ask("drop")
             pannier.pool().wait(sent, 5)
     far.join()
+
+
+@pytest.mark.parametrize("before", [10, 10 << 20])
+@pytest.mark.parametrize("size", [60 << 20, 70 << 20])
+def test_a_long_stream_after_what_was_received(child, ipc, before, size):
+    """The peer has not said yet that it took what came before, and has no reason to."""
+    far = child(children.relay, ipc, (("link", False),))
+    with pannier.connect(far.recv(), link=False) as connection:
+        for length in (before, size):
+            connection.send_message(pannier.Message(bytes(length)), timeout=30)
+            assert len(memoryview(connection.recv_message(30).stream)) == length
 
 
 @pytest.mark.parametrize("how", ["drop", "drop in thread"])

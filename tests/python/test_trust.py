@@ -254,6 +254,16 @@ def test_arrays_as_the_cpp_codec_writes_them():
     assert arrays > 100
 
 
+def test_flags_of_numpy_1():
+    """It writes them as a signed byte."""
+    aligned = {"a": (dtype("u1", 3, "|", None, None, None, -1, -1, 0), 0), "b": (INT, 8)}
+    stream = pickle.dumps(struct(aligned, flags=-112), 5)
+    assert restricted(stream).fields["b"][1] == 8
+    for wrong in (-1, -111, -112 - 256, 63 - 256):
+        with pytest.raises(pannier.ForbiddenGlobal):
+            restricted(pickle.dumps(struct(aligned, flags=wrong), 5))
+
+
 def test_dtypes_of_dtypes_take_linear_time():
     inner = INT
     for _ in range(30):

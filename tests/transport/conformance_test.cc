@@ -300,6 +300,34 @@ TEST_P(Conformance, ReadonlyConnectionsOfferAllReadonly) {
   for (const Buffer& buffer : message->buffers) EXPECT_TRUE(buffer.readonly());
 }
 
+TEST_P(Conformance, AMessageLargerThanTheWindowGoesAfterSmallOnes) {
+  const Pair pair = Make();
+  const std::string stream(65 << 20, 'x');
+  for (int i = 0; i < 3; ++i) {
+    for (const size_t size : {size_t{1}, size_t{10} << 20, stream.size()}) {
+      const auto sent = pair.near->Send({.stream = AsBytes(stream).first(size)}, In(20));
+      ASSERT_TRUE(sent.ok()) << size << ": " << sent;
+      auto message = pair.far->Receive(In(20));
+      ASSERT_TRUE(message.ok()) << message.status();
+      ASSERT_EQ(message->stream.size(), size);
+    }
+  }
+}
+
+TEST_P(Conformance, AReadonlyReceiveIsSoForItsMessageAlone) {
+  const Pair pair = Make();
+  const std::vector<Buffer> sent = {Pattern(10, 1), Pattern(100'000, 2)};
+  for (const bool readonly : {false, true, false}) {
+    ASSERT_TRUE(pair.near->Send({.buffers = sent}, In(5)).ok());
+    auto message = pair.far->Receive(In(5), {.readonly = readonly});
+    ASSERT_TRUE(message.ok());
+    for (size_t i = 0; i < sent.size(); ++i) {
+      EXPECT_EQ(message->buffers[i].readonly(), readonly);
+      EXPECT_TRUE(SameBytes(message->buffers[i], sent[i]));
+    }
+  }
+}
+
 TEST_P(Conformance, ManyThreadsOnOneConnection) {
   const Pair pair = Make();
   constexpr int kThreads = 4, kEach = 250;

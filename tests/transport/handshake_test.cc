@@ -36,6 +36,8 @@ TEST(Handshake, BodiesSurviveTheRoundTripAndTruncationIsAnError) {
   ExpectExactly(Serialize(welcome), ParseWelcome);
   ExpectExactly(Serialize(Reason{ErrorKind::kLimit, "too much"}), ParseReason);
   ExpectExactly(Serialize(Ready{true, ""}), ParseReady);
+  ExpectExactly(Serialize(Offer{{4, 5}, "pannier-01"}), ParseOffer);
+  EXPECT_EQ(ParseOffer(AsBytes(Serialize(Offer{{4, 5}, "pannier-01"})))->link_name, "pannier-01");
   ExpectExactly(Serialize(Credit{5, 6}), ParseCredit);
 }
 

@@ -88,6 +88,20 @@ TEST_F(Hostile, PartsPastTheLimitOfAMessageEndTheConnection) {
   EXPECT_EQ(KindOf(connection->Receive(In(5)).status()), ErrorKind::kCorruptMessage);
 }
 
+TEST_F(Hostile, ANewLinkWhereThereWasNoneEndsTheConnection) {
+  for (const auto& [type, body] :
+       {std::pair(wire::FrameType::kRelink, std::string()),
+        std::pair(wire::FrameType::kOffer, wire::Serialize(wire::Offer{{1}, "pannier-0"})),
+        std::pair(wire::FrameType::kReady, wire::Serialize(wire::Ready{true, ""})),
+        std::pair(wire::FrameType::kReady, std::string())}) {
+    RawPeer peer(listener_->endpoint());
+    const auto connection = AcceptFrom(peer);
+    peer.SendBody(type, body);
+    const Status status = connection->Receive(In(20)).status();
+    EXPECT_EQ(KindOf(status), ErrorKind::kCorruptMessage) << status;
+  }
+}
+
 TEST_F(Hostile, AReadyThatComesTooLateIsToldSo) {
   RawPeer peer(listener_->endpoint());
   std::thread server([this] { (void)listener_->Accept(In(1)); });

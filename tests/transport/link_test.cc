@@ -128,6 +128,24 @@ TEST_F(LinkPair, ASegmentThatCouldShrinkIsCorrupt) {
   EXPECT_EQ(KindOf(link->ReceivePackets().status()), ErrorKind::kCorruptMessage);
 }
 
+TEST_F(LinkPair, ASegmentAnnouncedTwiceIsCorrupt) {
+  auto block = pool_->Allocate(10'000);
+  auto lease = near_->row().Grant(block->data(), block->size(), true, Deadline::Now());
+  ASSERT_TRUE(near_->Announce(*lease).ok());
+  ASSERT_TRUE(*far_->ReceivePackets());
+  const SegmentHandle segment = *pool_->Segment(lease->segment);
+  std::string packet = "PNNL\x03";
+  ByteWriter writer(&packet);
+  writer.Write(segment.id);
+  writer.Write(segment.size);
+  // The receiver's socket is not to be had from outside; the sender's is.
+  ASSERT_TRUE(const_cast<LinkSocket&>(near_->socket()).Send(AsBytes(packet), segment.fd).ok());
+  EXPECT_EQ(KindOf(far_->ReceivePackets().status()), ErrorKind::kCorruptMessage);
+  // What was leased before stays good.
+  auto opened = far_->Open(*lease, false);
+  EXPECT_TRUE(opened.ok()) << opened.status();
+}
+
 TEST_F(LinkPair, TheRowOutlivesTheLinkWhileTheFarSideHolds) {
   auto block = pool_->Allocate(10'000);
   auto lease = near_->row().Grant(block->data(), block->size(), true, Deadline::Now());

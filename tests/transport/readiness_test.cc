@@ -17,6 +17,8 @@ class Readiness : public testing::TestWithParam<bool> {
   Pair Make() {
     TransportOptions options;
     options.link = GetParam();
+    // No timer of the pool's makes the descriptor readable.
+    options.pool = *Pool::Create({.idle_time = absl::InfiniteDuration()});
     return MakePair(dir_.Endpoint("s"), options, options);
   }
   TempDir dir_;
@@ -105,6 +107,27 @@ TEST_P(Readiness, IsNotForEver) {
     return !Readable(fd, 0);
   }));
   EXPECT_FALSE(Readable(fd, 100)) << "a poller would turn and turn";
+}
+
+TEST_P(Readiness, WhoWaitsGivesIdleMemoryBack) {
+  const auto options_of = [](const char* name) {
+    TransportOptions options;
+    options.link = GetParam();
+    options.pool = *Pool::Create({.name = name, .idle_time = absl::Milliseconds(100)});
+    return options;
+  };
+  const TransportOptions near = options_of("near"), far = options_of("far");
+  const Pair pair = MakePair(dir_.Endpoint("s"), near, far);
+  for (const auto& [pool, connection] :
+       {std::pair(near.pool, pair.near), std::pair(far.pool, pair.far)}) {
+    ASSERT_TRUE(pool->Allocate(1 << 20).ok());
+    ASSERT_EQ(pool->Stats().segments, 1u);
+    const Deadline deadline = In(20);
+    while (pool->Stats().segments > 0 && !deadline.Passed()) {
+      EXPECT_FALSE(*connection->Poll(Deadline::After(absl::Milliseconds(300))));
+    }
+    EXPECT_EQ(pool->Stats().segments, 0u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::Values(true, false), [](const auto& way) {

@@ -188,7 +188,7 @@ def test_a_deadline_that_passes_while_it_runs(far, threads, method):
 
 
 def test_cancelled_before_it_runs(far):
-    here = far()
+    here = far(threads=1)
     blocker = here.client.submit("block")
     assert here.saw("blocks")
     future = here.client.submit("note", "cancelled")
@@ -196,6 +196,7 @@ def test_cancelled_before_it_runs(far):
     with pytest.raises(CancelledError):
         future.result(5)
     assert wait([future], 5).done == {future}
+    assert eventually(lambda: here.ask("stats").cancelled == 1, 20)
     here.ask("go on")
     assert blocker.result(20) == "went on" and not blocker.cancel()
     assert "cancelled" not in here.client.told_so_far()

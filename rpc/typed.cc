@@ -11,8 +11,7 @@ namespace rpc {
 StatusOr<codec::Document> DecodeArguments(RawCall& call) {
   if (call.keywords) {
     return MakeError(ErrorKind::kInvalidArgument,
-                     "this method is C++ and takes no keyword arguments; pass "
-                     "them by position");
+                     "this method is C++ and takes no keyword arguments; pass them by position");
   }
   const std::vector<Buffer> buffers = std::exchange(call.buffers, {});
   const Buffer stream = std::exchange(call.stream, {});

@@ -35,13 +35,13 @@ class Executor(_Executor):
     multiprocessing, or "forkserver" where workers are started anew later on (`replace`,
     `max_tasks_per_child`). `initializer(*initargs)` runs in each worker before its first call.
 
-    The client chooses the worker with the fewest calls. Calls are sent to a worker one by one,
-    but short ones (together a millisecond, by those before) ahead of their turn.
+    The client chooses the worker with the fewest calls. Short calls are sent ahead of their turn,
+    several in one message, and are taken back where they would wait behind a long one.
 
     When a worker dies, the executor is broken: all that is pending fails with WorkerDied, which is
-    a BrokenProcessPool. With `replace=True` only the calls that were with that worker fail, and a
-    new one takes its place; with `retries=` such calls are made again, at most so often, as they
-    may run twice.
+    a BrokenProcessPool. With `replace=True` only the calls that had begun there fail, and a new
+    worker takes its place; with `retries=` such calls are made again, at most so often, as they may
+    run twice.
 
     `command`: workers are not Python: each runs this program, which calls ``pannier::WorkerMain``.
     Then ``call("blur", image, 2.0)`` and ``submit("blur", image, 2.0)`` name its methods.

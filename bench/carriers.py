@@ -143,18 +143,18 @@ class PannierEcho(Echo):
     """pannier over a link. An array that the echo received lies in this process's memory, so
     sending it back copies it, as sending an ordinary array from here does: one copy each way.
     After `ready_made(n)` the echo answers with an array of its own pool: with arrays of
-    `pannier.empty` on both sides nothing is copied.
+    `pannier.empty` on both sides nothing is copied. `options` are those of both sides.
     """
 
     name = "pannier"
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         import pannier
 
         self._folder = tempfile.TemporaryDirectory(prefix="pannier-echo-")
         endpoint = f"ipc://{self._folder.name}/echo"
-        self._listener = pannier.Listener(endpoint)
-        self._process = SPAWN.Process(target=serve_pannier, args=(endpoint,), daemon=True)
+        self._listener = pannier.Listener(endpoint, **options)
+        self._process = SPAWN.Process(target=serve_pannier, args=(endpoint, options), daemon=True)
         self._process.start()
         self.connection = self._listener.accept(timeout=TIMEOUT)
 
@@ -174,11 +174,11 @@ class PannierEcho(Echo):
         self._folder.cleanup()
 
 
-def serve_pannier(endpoint: str) -> None:
+def serve_pannier(endpoint: str, options: dict[str, Any]) -> None:
     import pannier
 
     answer = None
-    with pannier.connect(endpoint) as connection:
+    with pannier.connect(endpoint, **options) as connection:
         while not is_stop(obj := connection.recv()):
             if isinstance(obj, tuple) and obj[0] == MAKE:
                 count = obj[1]

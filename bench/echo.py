@@ -112,7 +112,11 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]
         for each, array in zip(ready, expected, strict=True):
             expect(each.trip(), array)
 
+        sleeping = stack.enter_context(PannierEcho(carrier="lane", spin=0))
+        by_zmq = stack.enter_context(PannierEcho(carrier="zmq"))
         small = [row(echo, "", SMALL, str(SMALL)) for echo in echoes]
+        small.append(row(sleeping, ", without spinning", SMALL, str(SMALL)))
+        small.append(row(by_zmq, ", carried by ZeroMQ", SMALL, str(SMALL)))
         time_rows(small, 100 * trips)
 
     def ratio(name: str, row: Row, other: Row, most: float) -> Ratio:
@@ -123,6 +127,9 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio], dict[str, int]
         ratio(once + "Pipe", large[2], large[0], 0.1),
         ratio(once + "pyzmq", large[2], large[1], 1 / 3),
         ratio(f"pannier.empty: {ready[2].size} / {ready[0].size}", ready[2], ready[0], 1.5),
+        ratio(f"{SMALL}: pannier / Pipe", small[2], small[0], 0.5),
+        ratio(f"{SMALL}: pannier, without spinning / Pipe", small[3], small[0], 1.1),
+        ratio(f"{SMALL}: pannier, carried by ZeroMQ / pyzmq", small[4], small[1], 1.0),
     ]
     return large + ready + small, ratios, copied
 

@@ -3,66 +3,19 @@
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <string>
 
 #include "pannier/shm/lane.h"
 #include "pannier/shm/spin_time.h"
+#include "two_processes.h"
 
 namespace pannier {
 namespace {
-
-// A child that runs `body` until it is killed.
-template <typename Body>
-class Other {
- public:
-  explicit Other(Body body) : pid_(fork()) {
-    if (pid_ != 0) return;
-    for (;;) body();
-  }
-  ~Other() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-  Other(const Other&) = delete;
-  Other& operator=(const Other&) = delete;
-
- private:
-  const pid_t pid_;
-};
-
-struct Line {
-  alignas(128) std::atomic<uint64_t> there{0};
-  alignas(128) std::atomic<uint64_t> back{0};
-};
-
-void CacheLine(benchmark::State& state) {
-  void* memory =
-      mmap(nullptr, sizeof(Line), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return state.SkipWithError("mmap");
-  auto* line = new (memory) Line;
-  {
-    const Other echo([line, next = uint64_t{1}]() mutable {
-      while (line->there.load(std::memory_order_acquire) != next) SpinPause();
-      line->back.store(next++, std::memory_order_release);
-    });
-    uint64_t number = 0;
-    for (auto _ : state) {
-      line->there.store(++number, std::memory_order_release);
-      while (line->back.load(std::memory_order_acquire) != number) SpinPause();
-    }
-  }
-  munmap(memory, sizeof(Line));
-}
 
 struct Ends {
   std::unique_ptr<LaneInbox> inbox;

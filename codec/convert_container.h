@@ -89,10 +89,13 @@ bool ReadTupleDirect(DirectReader& in, T&... items) {
   constexpr size_t kSize = sizeof...(T);
   in.TakeRoot();
   if (kSize == 0) return in.Take(Opcode::kEmptyTuple);
+  constexpr Opcode kEnds[] = {Opcode::kTuple1, Opcode::kTuple2, Opcode::kTuple3, Opcode::kTuple};
+  constexpr Opcode kEnd = kEnds[std::clamp<size_t>(kSize, 1, 4) - 1];
+  if constexpr (kSize <= 3 && ((DirectReader::kQuickBytes < T >> 0) && ...)) {
+    if (in.ReadQuickTuple(kEnd, &items...)) return true;
+  }
   if (kSize > 3 && !in.Take(Opcode::kMark)) return false;
-  if (!(Convert<T>::ReadDirect(in, &items) && ...)) return false;
-  constexpr Opcode kEnd[] = {Opcode::kTuple1, Opcode::kTuple2, Opcode::kTuple3, Opcode::kTuple};
-  return in.Take(kEnd[std::clamp<size_t>(kSize, 1, 4) - 1]) && in.Memoize();
+  return (Convert<T>::ReadDirect(in, &items) && ...) && in.Take(kEnd) && in.Memoize();
 }
 
 template <class M>

@@ -324,14 +324,16 @@ bool DirectReader::SkipScalar() {
 
 namespace internal {
 
-void ExpectToFill(void* memory, size_t bytes) {
-  constexpr size_t kWorthIt = size_t{4} << 20;
+void ExpectToFill(void* memory, size_t bytes, size_t first) {
+  constexpr size_t kWorthIt = size_t{1} << 20;
   constexpr uintptr_t kPage = 4096;
   if (bytes < kWorthIt) return;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + kPage - 1) & ~(kPage - 1);
   const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) & ~(kPage - 1);
   // Advice: a refusal changes nothing but time.
   madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  madvise(reinterpret_cast<void*>(begin), std::min(end - begin, first & ~(kPage - 1)),
+          MADV_POPULATE_WRITE);
 }
 
 }  // namespace internal

@@ -18,8 +18,10 @@
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "pannier/codec/array_dtype.h"
 #include "pannier/codec/convert.h"
 #include "pannier/codec/decoder.h"
 #include "pannier/codec/opcodes.h"
@@ -41,6 +43,9 @@ class DirectReader {
  public:
   // As many as there are in a batch.
   static constexpr size_t kBatch = 1000;
+  // The longest forms of an int of 32 bits and of a float.
+  static constexpr int kIntBytes = 5;
+  static constexpr int kFloatBytes = 9;
 
   explicit DirectReader(ByteSpan stream);
 
@@ -78,38 +83,16 @@ class DirectReader {
   // Of 32 bits, and beyond them.
   bool ReadInt(int64_t* value) {
     const uint8_t* at = next_;
-    // With the longest argument in sight no shorter one needs a look.
-    if (limit_ - at >= 5) {
-      if (*at == static_cast<uint8_t>(Opcode::kBinInt)) {
-        int32_t number;
-        std::memcpy(&number, at + 1, sizeof(number));
-        *value = number;
-        next_ = at + 5;
-        return true;
-      }
-      if (*at == static_cast<uint8_t>(Opcode::kBinInt2)) {
-        *value = at[1] | at[2] << 8;
-        next_ = at + 3;
-        return true;
-      }
-      if (*at == static_cast<uint8_t>(Opcode::kBinInt1)) {
-        *value = at[1];
-        next_ = at + 2;
-        return true;
-      }
+    if (limit_ - at >= kIntBytes && QuickInt(&at, value)) {
+      next_ = at;
+      return true;
     }
     return ReadIntSlow(value);
   }
   bool ReadFloat(double* value) {
-    constexpr size_t kSize = 1 + sizeof(double);
     const uint8_t opcode = Peek();
     if (opcode == static_cast<uint8_t>(Opcode::kBinFloat)) {
-      if (static_cast<size_t>(limit_ - next_) < kSize) return false;
-      uint64_t bits;
-      std::memcpy(&bits, next_ + 1, sizeof(bits));
-      *value = std::bit_cast<double>(__builtin_bswap64(bits));
-      next_ += kSize;
-      return true;
+      return limit_ - next_ >= kFloatBytes && QuickFloat(&next_, value);
     }
     int64_t integer;
     // A longer integer may be no double.
@@ -127,6 +110,43 @@ class DirectReader {
   // Up to `room` numbers that stand one after the other; the count.
   size_t ReadInts(int64_t* out, size_t room);
   size_t ReadFloats(double* out, size_t room);
+
+  // Rows of numbers and bools, as in a list of pairs or structs, are most of what is read so, and
+  // take half the time when the longest row is in sight, so that nothing need be looked at but the
+  // opcodes. False, and nothing taken: read it some other way. What T is read so, and its bytes:
+  template <class T>
+  static constexpr int kQuickBytes = std::is_same_v<T, bool>         ? 1
+                                     : internal::kIsNumberInteger<T> ? kIntBytes
+                                     : std::is_floating_point_v<T>   ? kFloatBytes
+                                                                     : 0;
+  // REQUIRES: that many bytes are at `*at`, which moves.
+  template <class T>
+  static bool ReadQuick(const uint8_t** at, T* value) {
+    if constexpr (std::is_same_v<T, bool>) {
+      const uint8_t opcode = *(*at)++;
+      *value = opcode == static_cast<uint8_t>(Opcode::kNewTrue);
+      return *value || opcode == static_cast<uint8_t>(Opcode::kNewFalse);
+    } else if constexpr (std::is_floating_point_v<T>) {
+      double number;
+      return QuickFloat(at, &number) && Convert<T>::FromDirect(number, value);
+    } else {
+      int64_t number;
+      return QuickInt(at, &number) && Convert<T>::FromDirect(number, value);
+    }
+  }
+  // Then `end`, memoised.
+  template <class... T>
+  bool ReadQuickTuple(Opcode end, T*... items) {
+    const uint8_t* at = next_;
+    if (limit_ - at < (kQuickBytes<T> + ... + 2)) return false;
+    if (!(ReadQuick(&at, items) && ...) || at[0] != static_cast<uint8_t>(end) ||
+        at[1] != static_cast<uint8_t>(Opcode::kMemoize)) {
+      return false;
+    }
+    next_ = at + 2;
+    ++memo_count_;
+    return true;
+  }
 
   // The PUT of a container or an instance, if there is one.
   bool Memoize() {
@@ -154,13 +174,7 @@ class DirectReader {
   // The phrase between two places of this stream; false if it means something else elsewhere.
   bool Learn(const Place& from, const Place& to, Phrase* phrase) const;
   bool TakePhrase(const Phrase& phrase) {
-    uint64_t words[2];
-    if (static_cast<size_t>(limit_ - next_) < sizeof(words)) return false;
-    std::memcpy(words, next_, sizeof(words));
-    if ((((words[0] ^ phrase.bits[0]) & phrase.mask[0]) |
-         ((words[1] ^ phrase.bits[1]) & phrase.mask[1])) != 0) {
-      return false;
-    }
+    if (limit_ - next_ < kPhraseBytes || !Matches(phrase, next_)) return false;
     next_ += phrase.size;
     memo_count_ += phrase.memoized;
     return true;
@@ -175,6 +189,25 @@ class DirectReader {
     Phrase suffix;
     std::vector<Phrase> before;  // each field; before[0] from the beginning
   };
+  // ReadQuick() of values with these phrases before and behind them, as many as values and one.
+  template <class... T>
+  bool ReadQuickFields(const Phrases& phrases, T*... values) {
+    const uint8_t* at = next_;
+    if (limit_ - at < ((kQuickBytes<T> + kPhraseBytes) + ... + kPhraseBytes)) return false;
+    const Phrase* phrase = phrases.before.data();
+    uint32_t memoized = 0;
+    const auto take = [&](const Phrase& wanted) {
+      if (!Matches(wanted, at)) return false;
+      at += wanted.size;
+      memoized += wanted.memoized;
+      return true;
+    };
+    if (!((take(*phrase++) && ReadQuick(&at, values)) && ...) || !take(phrases.suffix))
+      return false;
+    next_ = at;
+    memo_count_ += memoized;
+    return true;
+  }
   // Those of this type, which an address stands for.
   Phrases& PhrasesOf(const void* type) {
     if (last_ < phrases_.size() && phrases_[last_]->type == type) return *phrases_[last_];
@@ -214,9 +247,43 @@ class DirectReader {
     std::string_view module;
     std::string_view name;
   };
+  static constexpr int kPhraseBytes = sizeof(Phrase::bits);
   static constexpr uint8_t kFrame = static_cast<uint8_t>(Opcode::kFrame);
   static constexpr uint8_t kNothing = 0xff;  // no opcode
 
+  // REQUIRES: so many bytes are at `*at`, which moves if they are of 32 bits, or a float.
+  static bool QuickInt(const uint8_t** at, int64_t* value) {
+    const uint8_t* p = *at;
+    if (*p == static_cast<uint8_t>(Opcode::kBinInt)) {
+      int32_t number;
+      std::memcpy(&number, p + 1, sizeof(number));
+      *value = number;
+      *at = p + 5;
+    } else if (*p == static_cast<uint8_t>(Opcode::kBinInt2)) {
+      *value = p[1] | p[2] << 8;
+      *at = p + 3;
+    } else if (*p == static_cast<uint8_t>(Opcode::kBinInt1)) {
+      *value = p[1];
+      *at = p + 2;
+    } else {
+      return false;
+    }
+    return true;
+  }
+  static bool QuickFloat(const uint8_t** at, double* value) {
+    if (**at != static_cast<uint8_t>(Opcode::kBinFloat)) return false;
+    uint64_t bits;
+    std::memcpy(&bits, *at + 1, sizeof(bits));
+    *value = std::bit_cast<double>(__builtin_bswap64(bits));
+    *at += kFloatBytes;
+    return true;
+  }
+  static bool Matches(const Phrase& phrase, const uint8_t* at) {
+    uint64_t words[2];
+    std::memcpy(words, at, sizeof(words));
+    return (((words[0] ^ phrase.bits[0]) & phrase.mask[0]) |
+            ((words[1] ^ phrase.bits[1]) & phrase.mask[1])) == 0;
+  }
   uint8_t PeekSlow();
   bool ReadIntSlow(int64_t* value);
   bool MemoizeAt(const uint8_t* at) {
@@ -274,9 +341,10 @@ bool DirectReader::ReadItems(Opcode many, Opcode one, Sink& sink) {
 }
 
 namespace internal {
-// These bytes, just allocated, are about to be written from end to end: asks for huge pages,
-// as the first touch of pages would be most of the cost.
-void ExpectToFill(void* memory, size_t bytes);
+// These bytes, just allocated, are about to be written from their beginning, likely to their end:
+// asks for huge pages, and touches up to `first` bytes at once, as the first touch of pages would
+// be most of the cost.
+void ExpectToFill(void* memory, size_t bytes, size_t first);
 }  // namespace internal
 
 }  // namespace pannier::codec

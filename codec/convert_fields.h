@@ -112,7 +112,11 @@ class FieldReader {
   // All of them, with these phrases between them.
   bool ReadAll(const DirectReader::Phrases& phrases) {
     return [&]<size_t... I>(std::index_sequence<I...>) {
-      return ((in_.TakePhrase(phrases.before[I]) && ReadField<I>()) && ...);
+      if constexpr (((DirectReader::kQuickBytes < M >> 0) && ...)) {
+        if (in_.ReadQuickFields(phrases, &(out_->*std::get<I>(fields_).member)...)) return true;
+      }
+      return ((in_.TakePhrase(phrases.before[I]) && ReadField<I>()) && ...) &&
+             in_.TakePhrase(phrases.suffix);
     }
     (std::make_index_sequence<kCount>());
   }
@@ -234,7 +238,7 @@ bool ReadStructDirect(DirectReader& in, const std::tuple<ClassField<T, M>...>& f
   if (phrases.known) {
     const DirectReader::State before = in.Save();
     FieldReader<T, M...> reader(in, fields, object, nullptr);
-    if (reader.ReadAll(phrases) && in.TakePhrase(phrases.suffix)) return true;
+    if (reader.ReadAll(phrases)) return true;
     *object = T{};
     if (!in.Restore(before)) return false;
   }

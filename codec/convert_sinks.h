@@ -54,7 +54,10 @@ class VectorSink {
     if (ahead > in_.bytes_left() / sizeof(T)) return;  // more than may be charged
     const size_t items = out_.size() + ahead;
     out_.reserve(items);
-    if constexpr (!std::is_same_v<T, bool>) ExpectToFill(out_.data(), items * sizeof(T));
+    // No more is touched than the stream is long, as something else may follow.
+    if constexpr (!std::is_same_v<T, bool>) {
+      ExpectToFill(out_.data(), items * sizeof(T), in_.left());
+    }
   }
   // `read` into the vector where its numbers are those of the stream, else through a buffer.
   template <class Number, class Read>

@@ -12,6 +12,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "pannier/base/buffer.h"
@@ -60,6 +62,8 @@ struct DecodeOptions {
   std::optional<std::span<const Buffer>> buffers = std::nullopt;
   Str8Encoding encoding = Str8Encoding::kAscii;
   Str8Errors errors = Str8Errors::kStrict;
+  // If set, what an 8-bit string says, in UTF-8, in place of these two. An error ends the decoding.
+  std::function<StatusOr<std::string>(std::string_view bytes)> decode_str8 = nullptr;
   // Names of Python 2's modules become those of Python 3 in streams of protocols 0 to 2.
   bool fix_imports = true;
   DecodeLimits limits = {};

@@ -315,7 +315,9 @@ KeyResult PutKeys(Arena* arena, KeyedNode* node, size_t stride, const Value* ent
       if (stride == 2) node->values[found * 2 + 1] = entry[1];
       continue;
     }
-    std::memcpy(node->values + node->size * stride, entry, stride * sizeof(Value));
+    Value* place = node->values + node->size * stride;
+    place[0] = entry[0];
+    if (stride == 2) place[1] = entry[1];
     if (node->slots == nullptr) {
       node->seen |= uint64_t{1} << (hash >> 58);
     } else {

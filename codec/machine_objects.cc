@@ -174,11 +174,11 @@ bool Machine::Build() {
     return options_.classes == nullptr || ObjectChanged(target, PartKind::kState, {&state, 1});
   }
   if (target.is(Kind::kHandle)) return VisitChange(target, PartKind::kState, {&state, 1});
-  // Builtins take no state: nothing happens if it is None, or a pair that says nothing.
+  // Builtins take no state: nothing happens if it is None, or a pair of None and an empty dict.
   const std::span<const Value> pair =
       state.is(Kind::kTuple) ? state.items() : std::span<const Value>();
-  const bool empty_pair = pair.size() == 2 && pair[0].is_none() &&
-                          (pair[1].is_none() || (pair[1].is(Kind::kDict) && pair[1].size() == 0));
+  const bool empty_pair =
+      pair.size() == 2 && pair[0].is_none() && pair[1].is(Kind::kDict) && pair[1].size() == 0;
   if (state.is_none() || empty_pair) return true;
   return Fail(TypeError("what takes a state", target, "an object"));
 }

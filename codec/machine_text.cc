@@ -6,6 +6,7 @@
 #include "pannier/codec/machine.h"
 #include "pannier/codec/numerals.h"
 #include "pannier/codec/str8.h"
+#include "pannier/codec/utf8.h"
 
 namespace pannier::codec::internal {
 
@@ -101,6 +102,13 @@ bool Machine::TextUnicode() {
 // `bytes` lie in the stream or the arena.
 bool Machine::Str8(std::string_view bytes) {
   if (TooLong(bytes)) return false;
+  if (options_.decode_str8) {
+    StatusOr<std::string> text = options_.decode_str8(bytes);
+    if (!text.ok()) return FailWith(text.status());
+    if (!ValidUtf8(*text)) return Fail("decode_str8 gave what is not UTF-8");
+    Push(StrOf(*std::move(text)));
+    return true;
+  }
   std::string changed;
   Kind kind = Kind::kStr;
   const char* why = "";

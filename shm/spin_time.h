@@ -25,14 +25,16 @@ class SpinTime {
   // For how long to spin in the wait that begins.
   Duration Next() const { return budget_; }
   // The spin was worth it: what was waited for came.
-  void Paid() { budget_ = most_; }
+  void Paid();
   // It came later, or did not come: the wait took so long, spin and sleep.
   void InVain(Duration took);
 
  private:
   const Duration most_;
   Duration budget_;
-  uint32_t short_waits_ = 0;  // in vain, since the last that paid or was tried in full
+  bool on_trial_ = false;     // the budget was used up, and is tried in full once
+  uint32_t short_waits_ = 0;  // in vain, since the last that was tried in full
+  uint32_t try_one_in_;       // of them; more seldom after each trial in vain
 };
 
 }  // namespace pannier

@@ -16,9 +16,6 @@
 namespace pannier {
 namespace {
 
-// The window that each side grants: docs/wire_format.md, "Credit".
-constexpr uint32_t kWindowMessages = 1024;
-constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
 // Who only sends serves after as many messages: it learns of ends, and of what the link says.
 constexpr uint64_t kServeEach = 64;
 
@@ -46,14 +43,15 @@ Channel::Channel(std::shared_ptr<ChannelOwner> hub, const TransportOptions& opti
                  RoutingId routing, uint64_t number, std::string endpoint)
     : hub_(std::move(hub)), options_(options), routing_(routing), number_(number) {
   info_.endpoint = std::move(endpoint);
-  info_.carrier = "zmq";
+  info_.carrier = "zmq";  // until it is open
 }
 
 Channel::~Channel() { Close(); }
 
 // ---- Handshake ----------------------------------------------------------------------
 
-void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
+void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
+                   std::unique_ptr<LaneCarrier> lane) {
   info_.version = agreement.version;
   info_.no_link_reason = agreement.no_link_reason;
   info_.peer = absl::StrCat(agreement.peer, " at ", info_.endpoint);
@@ -70,6 +68,12 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link) {
     WatchLink();
   }
   state_ = State::kOpen;
+  if (lane == nullptr) return;
+  lane_ = std::move(lane);
+  info_.carrier = "lane";
+  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
+  if (lane_number_ != 0) return;
+  End(SystemError(ENOMEM, "lane: its doorbell cannot be watched"));
 }
 
 void Channel::SendControl(wire::FrameType type, const std::string& body) {
@@ -78,6 +82,11 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   header.type = static_cast<uint8_t>(type);
   header.connection = number_;
   header.stream_size = body.size();
+  if (lane_ != nullptr && type != wire::FrameType::kPing) {
+    // There is room for these, unless the peer broke the rules; then its own end tells it more.
+    if (lane_->WriteControl(header, AsBytes(body))) lane_->Publish();
+    return;
+  }
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame frame(pieces, {});
   if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) OnDisconnect();
@@ -115,15 +124,15 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     PANNIER_RETURN_IF_ERROR(CheckUsable());
     const std::shared_ptr<Link> link = usable_link();
     lock.unlock();
-    const Status sent = SendOver(link, message, deadline);
+    const Status sent =
+        lane_ != nullptr ? SendOnLane(link, message, deadline) : SendOver(link, message, deadline);
+    if (KindOf(sent) != ErrorKind::kConnectionLost) return sent;
     lock.lock();
-    if (KindOf(sent) != ErrorKind::kConnectionLost || link == usable_link()) return sent;
+    if (link == usable_link()) return sent;
   }
 }
 
-Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
-                         Deadline deadline) {
-  Outbound outbound(message, link);
+Status Channel::Place(Outbound& outbound, Deadline deadline) {
   const auto go_on = [&] {
     if (options_.interrupted && options_.interrupted()) {
       return MakeError(ErrorKind::kInterrupted, "interrupted while waiting for memory");
@@ -131,18 +140,20 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     const Hub::Lock relock(hub_->mutex());
     return CheckUsable();
   };
-  PANNIER_RETURN_IF_ERROR(Annotated(
-      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on), "send"));
+  const Status placed =
+      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on);
+  if (!placed.ok()) return Annotated(placed, "send");
   const uint64_t size = outbound.frame_size();
-  if (size > peer_limits_.max_message_bytes) {
-    return MakeError(ErrorKind::kLimit,
-                     absl::StrCat("send to ", info_.peer, ": ", size,
-                                  " bytes outside of leases, and the peer takes at most ",
-                                  peer_limits_.max_message_bytes));
-  }
-  OutFrame frame = outbound.Compose(info_.version, number_);
+  if (size <= peer_limits_.max_message_bytes) return absl::OkStatus();
+  return MakeError(ErrorKind::kLimit,
+                   absl::StrCat("send to ", info_.peer, ": ", size,
+                                " bytes outside of leases, and the peer takes at most ",
+                                peer_limits_.max_message_bytes));
+}
 
-  Hub::Lock lock(hub_->mutex());
+Status Channel::AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared_ptr<Link>& link,
+                          Deadline deadline) {
+  const uint64_t size = outbound.frame_size();
   do {
     const Status waited = hub_->Wait(lock, deadline, [&] {
       return state_ != State::kOpen || link != usable_link() || WindowHasRoom(size);
@@ -153,6 +164,22 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
     // Another thread may have taken the room while this one waited to announce.
   } while (!WindowHasRoom(size) || link != usable_link());
+  return absl::OkStatus();
+}
+
+void Channel::CountOut(uint64_t bytes) {
+  ++sent_.messages;
+  sent_.bytes += bytes;
+}
+
+Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                         Deadline deadline) {
+  Outbound outbound(message, link.get(), /*parts=*/true);
+  PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
+  OutFrame frame = outbound.Compose(info_.version, number_);
+
+  Hub::Lock lock(hub_->mutex());
+  PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
   std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
               sizeof(sent_sequence_));
   if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
@@ -160,8 +187,7 @@ Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessag
     return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
   }
   ++sent_sequence_;
-  ++sent_.messages;
-  sent_.bytes += size;
+  CountOut(outbound.frame_size());
   outbound.Sent(&stats_);
   return absl::OkStatus();
 }
@@ -171,8 +197,15 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
   constexpr absl::Duration kAskAgain = absl::Milliseconds(5);
   for (;;) {
     const Status status = outbound.AnnounceSegments();
+    if (status.ok()) return status;
     if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      OnLinkEvent();
+      if (lane_ == nullptr) {
+        OnLinkEvent();
+      } else {
+        // Who is on duty sees the end, too; he alone may read what is left on the lane.
+        const Status waited = hub_->Wait(lock, deadline, [this] { return link_ended_ || Over(); });
+        if (!waited.ok()) return Annotated(waited, "send: the link ended");
+      }
       return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
     }
     if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
@@ -204,7 +237,7 @@ StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& opti
 }
 
 bool Channel::TakeInbound(Inbound* inbound) {
-  if (inbox_.empty()) return false;
+  if (!HasMessage()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
   ++taken_.messages;
@@ -284,6 +317,11 @@ void Channel::SignalFd() {
 // ---- Frames and events --------------------------------------------------------------
 
 void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
+  if (lane_ != nullptr) return OnFrameBeside(std::move(raw), std::move(frame));
+  HandleFrame(std::move(raw), std::move(frame));
+}
+
+void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (Over()) {
     // Leases in a frame that nobody will receive go home if they still can.
     if (frame.ok()) Inbound{link_, *std::move(frame), std::move(raw), 0}.HandBack();
@@ -308,7 +346,7 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
       const auto reason = wire::ParseReason(frame->stream);
       if (!reason.ok()) return End(reason.status());
       way_gone_ = false;
-      return End(
+      return OnBye(
           MakeError(ErrorKind::kConnectionLost,
                     reason->kind == ErrorKind::kNone
                         ? absl::StrCat(info_.peer, " closed the connection")
@@ -327,19 +365,17 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   }
 }
 
-void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
+bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
   if (state_ == State::kGreeting) {
-    return End(
-        MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
+    End(MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
+    return false;
   }
-  if (frame.header.sequence != received_sequence_) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("message ", frame.header.sequence, " where ",
-                                      received_sequence_, " was due")));
+  if (header.sequence != received_sequence_) {
+    End(MakeError(ErrorKind::kCorruptMessage, absl::StrCat("message ", header.sequence, " where ",
+                                                           received_sequence_, " was due")));
+    return false;
   }
   ++received_sequence_;
-  uint64_t size = raw.head.size();
-  for (const Buffer& part : raw.parts) size += part.size();
   received_bytes_ += size;
   // What the peer may send before it hears of more room is what it was told of last.
   const uint64_t messages_out = received_sequence_ - reported_.messages;
@@ -348,16 +384,28 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
       !QuarterGone(received_sequence_ - 1, reported_.messages, kWindowMessages) &&
       !QuarterGone(received_bytes_ - size, reported_.bytes, kWindowBytes);
   if (messages_out > kWindowMessages || (bytes_out > kWindowBytes && !little_before)) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("message ", frame.header.sequence, " of ", size,
-                                      " bytes does not fit into the window")));
+    End(MakeError(ErrorKind::kCorruptMessage,
+                  absl::StrCat("message ", header.sequence, " of ", size,
+                               " bytes does not fit into the window")));
+    return false;
   }
   if (size > options_.max_message_bytes) {
-    return End(MakeError(ErrorKind::kCorruptMessage,
-                         absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
-                                      options_.max_message_bytes, " were to come")));
+    End(MakeError(ErrorKind::kCorruptMessage,
+                  absl::StrCat("a message of ", size, " bytes outside of leases, at most ",
+                               options_.max_message_bytes, " were to come")));
+    return false;
   }
-  inbox_.push_back({link_, std::move(frame), std::move(raw), size});
+  return true;
+}
+
+void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
+  const uint64_t size = raw.size();
+  if (!CountIn(frame.header, size)) return;
+  Deliver({link_, std::move(frame), std::move(raw), size});
+}
+
+void Channel::Deliver(Inbound inbound) {
+  inbox_.push_back(std::move(inbound));
   SignalFd();
   hub_->OnReady(*this);
 }

@@ -5,22 +5,25 @@
 //                  \________\__________\____> closed (by this side, at any time)
 //
 // greeting: the handshake is under way. open: with a link or without, or with one that broke:
-// then buffers travel in frames, and what was leased before stays leased. ending: the peer's end
-// was seen on the link or below the socket, and what it sent before is still coming in: until its
-// bye, or until nothing came for a time. ended: nothing comes any more; what was received may still
-// be taken, then calls fail with status().
+// then buffers travel in frames, and what was leased before stays leased; a lane goes on. ending:
+// the peer's end was seen on the link or below the socket, and what it sent before is still coming
+// in: until its bye, or until nothing came for a time. ended: nothing comes any more; what was
+// received may still be taken, then calls fail with status().
 //
 // Members named OnX, and all under "hub's lock", need the hub's mutex held.
 #pragma once
 
 #include <deque>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "pannier/transport/connection.h"
 #include "pannier/transport/handshake.h"
 #include "pannier/transport/hub.h"
 #include "pannier/transport/inbound.h"
+#include "pannier/transport/lane_carrier.h"
 #include "pannier/transport/link.h"
 #include "pannier/transport/outbound.h"
 #include "pannier/transport/wire.h"
@@ -28,6 +31,10 @@
 namespace pannier {
 
 class Channel;
+
+// The window that each side grants: docs/wire_format.md, "Credit".
+inline constexpr uint32_t kWindowMessages = 1024;
+inline constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
 
 // What a channel asks of the side it belongs to. Called with the hub's lock held.
 class ChannelOwner : public Hub {
@@ -71,15 +78,18 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
     std::string peer;  // its own claim; replaced by what the kernel attests over a link
     std::string no_link_reason;
   };
-  void Open(const Agreement& agreement, std::unique_ptr<Link> link);
+  // `lane` needs a link; null: ZeroMQ carries.
+  void Open(const Agreement& agreement, std::unique_ptr<Link> link,
+            std::unique_ptr<LaneCarrier> lane);
   void End(Status status);
   void SendControl(wire::FrameType type, const std::string& body);
+  void SendBye(const Status& why);
   // The peer lives and asks for a new link: no lease of the one there is is granted any more.
   void GiveUpLink();
   // The new link, in the place of the one that broke or was given up.
   void Relink(std::unique_ptr<Link> link);
 
-  // Hub's lock: frames and events.
+  // Hub's lock: frames of the socket, and events.
   void OnFrame(RawFrame raw, StatusOr<wire::Frame> frame);
   void OnDisconnect();  // the way below the socket is gone
   void Probe();         // asks ZeroMQ whether that is so, unless the link would tell
@@ -92,7 +102,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
 
   // Hub's lock: state.
   State state() const { return state_; }
-  bool HasMessage() const { return !inbox_.empty(); }
+  bool HasMessage() const { return !inbox_.empty() && !inbox_.front().due; }
   bool Over() const { return state_ == State::kEnded || state_ == State::kClosed; }
   Status OverStatus() const;
   const RoutingId& routing() const { return routing_; }
@@ -108,7 +118,18 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status CheckUsable() const;
   bool WindowHasRoom(uint64_t bytes) const;
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
+  // Waits for room in the window, and tells the peer of segments.
+  Status AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared_ptr<Link>& link,
+                   Deadline deadline);
+  // Finds a place for every buffer. No lock.
+  Status Place(Outbound& outbound, Deadline deadline);
+  void CountOut(uint64_t bytes);
+  void HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame);
+  void OnBye(Status status);
+  // Counts a message of so many bytes into the window; false if the channel ended of it.
+  bool CountIn(const wire::FrameHeader& header, uint64_t size);
   void OnMessage(RawFrame raw, wire::Frame frame);
+  void Deliver(Inbound inbound);
   void OnLinkEvent();
   void WatchLink();
   void OnLinkBroken();  // the peer lives
@@ -121,6 +142,19 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   const std::shared_ptr<Link>& usable_link() const { return link_broken_ ? kNoLink : link_; }
   Status SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                   Deadline deadline);
+  // channel_lane.cc
+  Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
+                    Deadline deadline);
+  Status SendBeside(OutFrame& frame, const wire::FrameHeader& header);
+  void OnLane();
+  void TakeAllFromLane();
+  bool TakeFromLane();
+  void OnDue(const wire::FrameHeader& header, uint64_t size);
+  void OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame);
+  void FillDue();
+  // From now on this connection depends on the way below the socket, too.
+  void NeedWay();
+  void OnLanePeerGone();
   // From now on the channel is ending, if nothing comes for so long.
   void GoQuiet(absl::Duration quiet);
   void SignalFd();
@@ -135,6 +169,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   // Set while greeting, constant after; what the program sees never changes.
   ConnectionInfo info_;
   wire::Limits peer_limits_;
+  std::unique_ptr<LaneCarrier> lane_;  // null: ZeroMQ carries
 
   // Guarded by the hub's mutex.
   State state_ = State::kGreeting;
@@ -145,6 +180,12 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool link_broken_ = false;    // it ended, and the peer lives
   bool way_gone_ = false;       // and no bye came
   uint64_t process_watch_ = 0;  // of the peer's process, while the link is broken
+  uint64_t lane_number_ = 0;    // in the hub; 0 once it is not read any more
+  bool needs_way_ = false;      // a message went beside the lane
+  std::deque<Inbound> beside_;  // messages whose record on the lane is not taken off yet
+  uint64_t beside_bytes_ = 0;   // of these
+  uint64_t due_ = 0;            // in the inbox, and still to come beside the lane
+  Status bye_;                  // came before what is due
   std::deque<Inbound> inbox_;
   Deadline quiet_ = Deadline::Never();  // ending: nothing came until then, so nothing comes
   absl::Duration quiet_time_ = absl::InfiniteDuration();

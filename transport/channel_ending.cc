@@ -39,6 +39,7 @@ void Channel::OnLinkEvent() {
   Unwatch();
   if (!link_->PeerIsOver()) return OnLinkBroken();
   link_->PeerIsGone();
+  if (lane_ != nullptr) return OnLanePeerGone();
   GoQuiet(link_->PeerCloses() ? kQuietBeforeBye : kQuietWithoutLink);
   Probe();
 }
@@ -47,7 +48,8 @@ void Channel::OnLinkBroken() {
   link_broken_ = true;
   // It may be about to end: the kernel closes sockets a moment before it tells of the end.
   process_watch_ = hub_->Watch(link_->socket().peer_process(), [this] { OnPeerDead(); });
-  if (link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  if (lane_ == nullptr && link_->PeerCloses()) GoQuiet(kQuietBeforeBye);
+  if (lane_ != nullptr && process_watch_ == 0) OnLanePeerGone();  // nothing would tell of its death
   hub_->StateChanged();
   if (state_ == State::kOpen) hub_->OnLinkBroken(*this);
 }
@@ -73,8 +75,17 @@ void Channel::Relink(std::unique_ptr<Link> link) {
 void Channel::OnPeerDead() {
   Unwatch();
   link_->PeerIsGone();
+  if (lane_ != nullptr) return OnLanePeerGone();
   GoQuiet(kQuietWithoutLink);
   Probe();
+}
+
+void Channel::OnLanePeerGone() {
+  TakeAllFromLane();  // what the peer published before
+  if (Over()) return;
+  // All that comes now comes beside the lane.
+  if (due_ > 0) return GoQuiet(bye_.ok() ? kQuietWithoutLink : kQuietBeforeBye);
+  End(MakeError(ErrorKind::kConnectionLost, absl::StrCat("lost ", info_.peer)));
 }
 
 void Channel::Unwatch() {
@@ -84,17 +95,31 @@ void Channel::Unwatch() {
 }
 
 void Channel::ForgetLostPeer() {
-  if (way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
+  const bool used_way = lane_ == nullptr || needs_way_;
+  if (used_way && way_gone_ && link_ != nullptr && !link_->socket().Alive()) link_->PeerIsGone();
 }
 
 void Channel::OnDisconnect() {
   way_gone_ = way_gone_ || !Over();
-  GoQuiet(kQuietWithoutWay);
+  if (lane_ == nullptr || needs_way_) GoQuiet(kQuietWithoutWay);
+}
+
+void Channel::NeedWay() {
+  needs_way_ = true;
+  Probe();
+  if (way_gone_) GoQuiet(kQuietWithoutWay);
 }
 
 void Channel::Probe() {
   const bool link_would_tell = state_ == State::kOpen && link_watch_ != 0;
-  if (!Over() && !link_would_tell) SendControl(wire::FrameType::kPing, "");
+  const bool matters = lane_ != nullptr ? needs_way_ : !link_would_tell;
+  if (!Over() && matters) SendControl(wire::FrameType::kPing, "");
+}
+
+void Channel::OnBye(Status status) {
+  if (due_ == 0) return End(std::move(status));
+  bye_ = std::move(status);
+  GoQuiet(kQuietBeforeBye);
 }
 
 void Channel::GoQuiet(absl::Duration quiet) {
@@ -125,17 +150,22 @@ Status Channel::OverStatus() const {
   return status_;
 }
 
+void Channel::SendBye(const Status& why) {
+  const wire::Reason reason{KindOf(why), std::string(why.message())};
+  SendControl(wire::FrameType::kBye, wire::Serialize(reason));
+}
+
 void Channel::End(Status status) {
   if (Over()) return;
-  if (KindOf(status) == ErrorKind::kCorruptMessage) {
-    status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
-    wire::Reason reason{KindOf(status), std::string(status.message())};
-    SendControl(wire::FrameType::kBye, wire::Serialize(reason));
-  }
+  const bool corrupt = KindOf(status) == ErrorKind::kCorruptMessage;
+  if (corrupt) status = Annotate(status, info_.peer.empty() ? info_.endpoint : info_.peer);
+  // On a lane a peer that lives learns of it by this alone.
+  if (corrupt || lane_ != nullptr) SendBye(status);
   state_ = State::kEnded;
   status_ = std::move(status);
   quiet_ = Deadline::Never();
   Unwatch();
+  hub_->RemoveLane(std::exchange(lane_number_, 0));
   SignalFd();
   hub_->OnReady(*this);
   hub_->StateChanged();
@@ -160,14 +190,17 @@ void Channel::Close() {
     state_ = State::kClosed;
     ForgetLostPeer();
     Unwatch();
+    hub_->RemoveLane(std::exchange(lane_number_, 0));
     link.swap(link_);
     inbox.swap(inbox_);
+    for (Inbound& inbound : beside_) inbox.push_back(std::move(inbound));
+    beside_.clear();
     fd_epoll_ = UniqueFd();
     fd_event_ = UniqueFd();
     hub_->OnClosed(*this, linger);
     hub_->StateChanged();
   }
-  for (const Inbound& inbound : inbox) inbound.HandBack();
+  for (Inbound& inbound : inbox) inbound.HandBack();
 }
 
 }  // namespace pannier

@@ -50,7 +50,7 @@ StatusOr<std::shared_ptr<ConnectingHub>> ConnectingHub::Open(const Endpoint& end
 
 ConnectingHub::ConnectingHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options,
                              const Endpoint& endpoint, const RoutingId& routing, uint64_t number)
-    : ChannelOwner(std::move(socket), options.interrupted),
+    : ChannelOwner(std::move(socket), options.interrupted, options.spin),
       options_(options),
       endpoint_(endpoint),
       routing_(routing),
@@ -64,28 +64,33 @@ StatusOr<std::shared_ptr<Channel>> ConnectingHub::Greet(Deadline deadline) {
   PANNIER_RETURN_IF_ERROR(AwaitWelcome(deadline));
 
   std::string why_not = "this side asked for none";
-  std::unique_ptr<Link> link;
+  Linked linked;
   if (options_.link) {
     // What fails here costs the link and not the connection.
-    StatusOr<std::unique_ptr<Link>> tried = TryLink(deadline);
+    StatusOr<Linked> tried = TryLink(deadline);
     if (tried.ok()) {
-      link = *std::move(tried);
+      linked = *std::move(tried);
     } else {
       why_not = std::string(tried.status().message());
     }
+  }
+  if (options_.carrier == Carrier::kLane && linked.lane == nullptr) {
+    return MakeError(ErrorKind::kRefused,
+                     absl::StrCat("connect to ", endpoint_.text, ": no lane: ",
+                                  linked.link != nullptr ? "the listener takes none" : why_not));
   }
   Channel::Agreement agreement;
   agreement.version = welcome_->version;
   agreement.peer_limits = welcome_->limits;
   agreement.peer = "the listener";
   agreement.no_link_reason = why_not;
-  const wire::Ready ready{link != nullptr, why_not};
+  const wire::Ready ready{linked.link != nullptr, why_not};
 
   const Lock lock(mutex());
   if (!refusal_.ok()) return refusal_;
   channel_ = channel.get();
-  channel->Open(agreement, std::move(link));
-  channel->SendControl(wire::FrameType::kReady, wire::Serialize(ready));
+  SendFrame(wire::FrameType::kReady, agreement.version, wire::Serialize(ready));
+  channel->Open(agreement, std::move(linked.link), std::move(linked.lane));
   for (RawFrame& raw : early_) OnFrame(std::move(raw));
   early_.clear();
   return channel;
@@ -111,18 +116,32 @@ Status ConnectingHub::AwaitWelcome(Deadline deadline) {
                                 "recv or serve?"));
 }
 
-StatusOr<std::unique_ptr<Link>> ConnectingHub::TryLink(Deadline deadline) {
+StatusOr<ConnectingHub::Linked> ConnectingHub::TryLink(Deadline deadline) {
   if (welcome_->link_name.empty()) {
     return MakeError(ErrorKind::kRefused, "the listener offers none");
   }
-  PANNIER_ASSIGN_OR_RETURN(Link::Request request, Link::Knock(welcome_->link_name, welcome_->token,
-                                                              endpoint_.text, *options_.pool));
+  std::unique_ptr<LaneInbox> inbox;
+  if (welcome_->lane) {
+    PANNIER_ASSIGN_OR_RETURN(inbox, LaneInbox::Create());
+  }
+  PANNIER_ASSIGN_OR_RETURN(Link::Request request,
+                           Link::Knock(welcome_->link_name, welcome_->token, endpoint_.text,
+                                       *options_.pool, inbox.get()));
   PANNIER_ASSIGN_OR_RETURN(
-      const Link::Greeting accepted,
+      Link::Greeting accepted,
       AwaitAccepted(*request.socket,
                     Earlier(deadline, Deadline::After(options_.handshake_timeout))));
-  return Link::Create(request.peer, request.socket, options_.pool, std::move(request.row),
-                      accepted.ring);
+  Linked linked;
+  PANNIER_ASSIGN_OR_RETURN(linked.link, Link::Create(request.peer, request.socket, options_.pool,
+                                                     std::move(request.row), accepted.ring));
+  if (inbox != nullptr) {
+    inbox->CloseRingFd();
+    PANNIER_ASSIGN_OR_RETURN(
+        std::unique_ptr<LaneOutbox> outbox,
+        LaneOutbox::Open(std::move(accepted.lane), std::move(accepted.doorbell)));
+    linked.lane = std::make_unique<LaneCarrier>(std::move(inbox), std::move(outbox));
+  }
+  return linked;
 }
 
 StatusOr<Link::Greeting> ConnectingHub::AwaitAccepted(LinkSocket& socket, Deadline deadline) {
@@ -201,16 +220,20 @@ void ConnectingHub::SendHello() {
   hello.wants_link = options_.link;
   hello.limits = Channel::LimitsOf(options_);
   hello.name = Channel::ProgramName();
-  const std::string body = wire::Serialize(hello);
+  hello.takes_lane = options_.link && options_.carrier != Carrier::kZmq;
+  SendFrame(wire::FrameType::kHello, wire::kLeastVersion, wire::Serialize(hello));
+  greeted_ = true;
+}
+
+void ConnectingHub::SendFrame(wire::FrameType type, uint16_t version, const std::string& body) {
   wire::FrameHeader header;
-  header.version = wire::kLeastVersion;
-  header.type = static_cast<uint8_t>(wire::FrameType::kHello);
+  header.version = version;
+  header.type = static_cast<uint8_t>(type);
   header.connection = number_;
   header.stream_size = body.size();
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame out(pieces, {});
   Send(routing_, out);
-  greeted_ = true;
 }
 
 void ConnectingHub::OnLinkBroken(Channel& channel) { relinker_.OnLinkBroken(channel); }

@@ -33,9 +33,15 @@ class ConnectingHub final : public ChannelOwner {
   ConnectingHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options,
                 const Endpoint& endpoint, const RoutingId& routing, uint64_t number);
   Status AwaitWelcome(Deadline deadline);
-  StatusOr<std::unique_ptr<Link>> TryLink(Deadline deadline);
+  // A link, and with it a lane if the welcome says so.
+  struct Linked {
+    std::unique_ptr<Link> link;
+    std::unique_ptr<LaneCarrier> lane;
+  };
+  StatusOr<Linked> TryLink(Deadline deadline);
   StatusOr<Link::Greeting> AwaitAccepted(LinkSocket& socket, Deadline deadline);
   void SendHello();
+  void SendFrame(wire::FrameType type, uint16_t version, const std::string& body);
 
   const TransportOptions options_;
   const Endpoint endpoint_;

@@ -24,6 +24,13 @@
 
 namespace pannier {
 
+// What carries the frames of a connection.
+enum class Carrier : uint8_t {
+  kAuto,  // a lane where there can be one, else ZeroMQ
+  kZmq,   // ZeroMQ
+  kLane,  // rings in shared memory (docs/lane.md); a connection that cannot have them is refused
+};
+
 struct TransportOptions {
   // Where sent buffers are copied to and leased from. Null: Pool::Default().
   std::shared_ptr<Pool> pool;
@@ -34,6 +41,12 @@ struct TransportOptions {
   bool readonly = false;
   // False: never try for a link; buffers travel in frames.
   bool link = true;
+  // Chosen once for each connection, by both sides. A lane needs a link.
+  Carrier carrier = Carrier::kAuto;
+  // How long a wait on a lane may turn before it sleeps, at most: it saves the waking of a
+  // processor and costs its time. Less is used while waits are long, and none where only one
+  // processor may be used; more than a millisecond is taken for one. Zero: never.
+  absl::Duration spin = absl::Microseconds(50);
   // tcp:// is neither encrypted nor authenticated: listening on it is refused unless
   // this is set.
   bool insecure = false;
@@ -50,7 +63,7 @@ struct TransportOptions {
 struct ConnectionInfo {
   std::string endpoint;
   std::string peer;            // "pid 4242 at ipc:///tmp/x", for messages
-  std::string carrier;         // of the stream: "zmq"
+  std::string carrier;         // of the stream: "zmq" or "lane"
   bool link = false;           // buffers travel by lease
   std::string no_link_reason;  // why not, if not
   bool same_user = false;      // attested by SO_PEERCRED on the link, not claimed

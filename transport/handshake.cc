@@ -68,6 +68,7 @@ std::string Serialize(const Hello& hello) {
   writer.Write<uint8_t>(hello.wants_link);
   WriteLimits(writer, hello.limits);
   WriteText(writer, hello.name);
+  writer.Write<uint8_t>(hello.takes_lane);
   return body;
 }
 
@@ -77,6 +78,7 @@ std::string Serialize(const Welcome& welcome) {
   writer.Write(welcome.version);
   WriteLimits(writer, welcome.limits);
   WriteLinkName(writer, welcome.token, welcome.link_name);
+  writer.Write<uint8_t>(welcome.lane);
   return body;
 }
 
@@ -119,6 +121,7 @@ StatusOr<Hello> ParseHello(ByteSpan body) {
   hello.wants_link = reader.Read<uint8_t>() != 0;
   hello.limits = ReadLimits(reader);
   hello.name = ReadText(reader);
+  hello.takes_lane = reader.Read<uint8_t>() != 0;
   return Checked(reader, Usable(hello.limits), std::move(hello), "hello");
 }
 
@@ -128,6 +131,7 @@ StatusOr<Welcome> ParseWelcome(ByteSpan body) {
   welcome.version = reader.Read<uint16_t>();
   welcome.limits = ReadLimits(reader);
   ReadLinkName(reader, &welcome.token, &welcome.link_name);
+  welcome.lane = reader.Read<uint8_t>() != 0;
   const bool valid = Usable(welcome.limits) && welcome.version >= kLeastVersion &&
                      welcome.version <= kGreatestVersion;
   return Checked(reader, valid, std::move(welcome), "welcome");

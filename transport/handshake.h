@@ -27,6 +27,7 @@ struct Hello {
   bool wants_link = false;
   Limits limits;
   std::string name;
+  bool takes_lane = false;  // it would read from and write to lanes
 };
 
 struct Welcome {
@@ -34,6 +35,7 @@ struct Welcome {
   Limits limits;
   Token token = {};
   std::string link_name;  // empty: no link offered
+  bool lane = false;      // the connection's carrier is a lane, if the link stands
 };
 
 // refuse and bye.

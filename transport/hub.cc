@@ -18,8 +18,12 @@ namespace {
 
 // How long a wait goes without asking whether the caller was interrupted.
 constexpr int kSliceMillis = 100;
+// Who spins sees neither a link's end nor a signal.
+constexpr absl::Duration kMostSpin = absl::Milliseconds(1);
 // Frames received before the watches get their turn.
 constexpr int kFramesPerTurn = 256;
+// Of the waits that find what they want on a lane, one in so many serves all else too.
+constexpr uint64_t kFullTurnEach = 64;
 
 enum FixedWatch : uint64_t { kZmq, kMonitor, kWake, kTimer, kFirstFree };
 
@@ -33,10 +37,12 @@ Status AddToEpoll(int epoll, int fd, uint64_t number) {
 
 }  // namespace
 
-Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted)
+Hub::Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted, absl::Duration spin)
     : interrupted_(std::move(interrupted)),
       epoch_(ProcessEpoch()),
       socket_(std::move(socket)),
+      spin_time_(absl::ToChronoNanoseconds(std::clamp(spin, absl::ZeroDuration(), kMostSpin)),
+                 ProcessorsToRunOn()),
       next_watch_(kFirstFree) {}
 
 Hub::~Hub() {
@@ -66,32 +72,66 @@ Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) 
 }
 
 Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
+  if (done()) return absl::OkStatus();
   bool served = false;
-  Deadline ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
+  bool may_spin = true;
+  Deadline ask_by = Deadline::Never();
   for (;;) {
-    if (done()) return absl::OkStatus();
     if (served && deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "");
     bool ask = true;
     if (on_duty_) {
       SleepAsFollower(lock, deadline, done);
     } else {
       on_duty_ = true;
-      ReceiveFrames();
-      const Deadline timer = OnTimer();
-      NotifyWaiters();
-      ask = !done() && Sleep(lock, Earlier(deadline, timer));
+      ask = TakeTurn(lock, deadline, done, &may_spin);
       on_duty_ = false;
       NotifyWaiters();
     }
-    served = true;
+    if (done()) return absl::OkStatus();
     // Events of others come so fast, perhaps, that no slice ever passes.
-    if (interrupted_ && (ask || ask_by.Passed()) && !done()) {
-      ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
-      if (Interrupted(lock)) {
-        return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+    if (interrupted_ && (ask || ask_by.Passed()) && Interrupted(lock)) {
+      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+    }
+    if (ask || !served) ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
+    served = true;
+  }
+}
+
+bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin) {
+  SpinTime::Clock::time_point start;
+  bool in_vain = false;
+  bool found = false;
+  if (!lanes_.empty()) {
+    lanes_.WakeFew();
+    lanes_.Serve();
+    if (!done() && std::exchange(*may_spin, false)) {
+      start = SpinTime::Clock::now();
+      const auto until = start + spin_time_.Next();
+      if (SpinOnLanes(lock, std::min(until, deadline.when()))) {
+        // Unless it came when somebody else had taken the processor away.
+        const auto took = SpinTime::Clock::now() - start;
+        took <= 2 * (until - start) ? spin_time_.Paid() : spin_time_.InVain(took);
+        lanes_.Serve();
+      } else {
+        in_vain = until <= deadline.when();
       }
     }
+    found = done();
+    if (found && ++lane_turns_ % kFullTurnEach != 0) return false;
   }
+  ReceiveFrames(done);
+  const Deadline timer = OnTimer();
+  NotifyWaiters();
+  if (!found && done()) return false;
+  const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer), done);
+  if (in_vain) spin_time_.InVain(SpinTime::Clock::now() - start);
+  return ask;
+}
+
+bool Hub::SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until) {
+  // Relaxed, here and where it is set: the lock is taken before anything is looked at.
+  nudged_.store(false, std::memory_order_relaxed);
+  return lanes_.Spin(lock, until, nudged_);
 }
 
 bool Hub::Interrupted(Lock& lock) {
@@ -104,22 +144,25 @@ bool Hub::Interrupted(Lock& lock) {
 bool Hub::ServeOnce(Lock& lock) {
   if (on_duty_ || IsShutdown()) return false;
   on_duty_ = true;
-  ReceiveFrames();
+  lanes_.WakeFew();
+  const bool on_lanes = lanes_.Serve();
+  const auto never = [] { return false; };
+  ReceiveFrames(never);
   OnTimer();
-  Sleep(lock, Deadline::Now());
+  Sleep(lock, Deadline::Now(), never);
   on_duty_ = false;
   NotifyWaiters();
   // A thread that came to wait meanwhile found the duty taken.
   if (!waiters_.empty()) waiters_.front()->wake.notify_one();
   Rest();
-  return socket_ != nullptr && socket_->Readable();
+  return on_lanes || (socket_ != nullptr && socket_used_ && socket_->Readable());
 }
 
 void Hub::Rest() {
   if (!timer_.valid() || on_duty_ || socket_ == nullptr) return;
   ArmTimer(OnTimer());
   // ZeroMQ raises no event for what it told of before.
-  if (socket_->Readable()) Wake();
+  if ((socket_used_ && socket_->Readable()) || !lanes_.Arm()) Wake();
 }
 
 void Hub::ArmTimer(Deadline when) {
@@ -146,19 +189,26 @@ StatusOr<int> Hub::Expose() {
   return epoll_.get();
 }
 
-void Hub::ReceiveFrames() {
-  if (socket_ == nullptr) return;
-  if (socket_->TakeDisconnect()) OnDisconnect();
+void Hub::ReceiveFrames(absl::FunctionRef<bool()> done) {
+  if (socket_ == nullptr || !socket_used_) return;
+  // To ask costs a system call. Who never sleeps asks all the same.
+  const bool ask = std::exchange(monitor_told_, false) || ++receive_turns_ % kFullTurnEach == 0;
+  if (ask && socket_->TakeDisconnect()) OnDisconnect();
   RawFrame frame;
-  for (int i = 0; i < kFramesPerTurn && socket_ != nullptr && socket_->Receive(&frame); ++i) {
+  for (int i = 0; i < kFramesPerTurn && socket_ != nullptr; ++i) {
+    socket_used_ = false;  // unless a frame's handling, or another thread, uses it
+    if (!socket_->Receive(&frame)) return;
+    socket_used_ = true;
     OnFrame(std::move(frame));
     frame = RawFrame();
+    if (done()) return;  // to ask whether there is more costs a system call
   }
 }
 
-bool Hub::Sleep(Lock& lock, Deadline until) {
+bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
   // Frames beyond one turn's number raise no event any more.
-  if (socket_ != nullptr && socket_->Readable()) until = Deadline::Now();
+  if (socket_ != nullptr && socket_used_ && socket_->Readable()) until = Deadline::Now();
+  if (!lanes_.Arm()) until = Deadline::Now();
   std::array<epoll_event, 16> events;
   sleeping_ = true;
   lock.unlock();
@@ -175,12 +225,16 @@ bool Hub::Sleep(Lock& lock, Deadline until) {
       (void)!read(wake_.get(), &ignored, sizeof(ignored));
     } else if (number == kTimer) {
       ArmTimer(Deadline::Never());
+    } else if (number == kZmq || number == kMonitor) {
+      socket_used_ = true;
+      monitor_told_ = monitor_told_ || number == kMonitor;
     } else if (const auto watch = watches_.find(number); watch != watches_.end()) {
       const std::function<void()> on_event = watch->second.second;  // it may unwatch itself
       on_event();
     }
   }
-  ReceiveFrames();
+  lanes_.Serve();
+  ReceiveFrames(done);
   return signal;
 }
 
@@ -206,6 +260,7 @@ void Hub::NotifyWaiters() {
 ZmqSocket::Sent Hub::Send(const RoutingId& to, OutFrame& frame) {
   if (socket_ == nullptr) return ZmqSocket::Sent::kUnreachable;
   const ZmqSocket::Sent sent = socket_->Send(to, frame);
+  socket_used_ = true;
   // Sending may have swallowed the event that the sleeper, or who polls, waits for.
   const bool wanted = sleeping_ || (timer_.valid() && !on_duty_);
   if (wanted && socket_->Readable()) Wake();
@@ -226,12 +281,35 @@ void Hub::Unwatch(uint64_t number) {
   watches_.erase(watch);
 }
 
+uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
+  const int doorbell = inbox->doorbell().fd();
+  const uint64_t number = lanes_.Add(std::move(inbox), std::move(on_records));
+  const uint64_t watch = Watch(doorbell, [this, number] { lanes_.Wake(number); });
+  if (watch == 0) {
+    lanes_.Remove(number);
+    return 0;
+  }
+  lane_watches_.emplace(number, watch);
+  if (sleeping_) Wake();  // it is not armed yet
+  return number;
+}
+
+void Hub::RemoveLane(uint64_t number) {
+  const auto watch = lane_watches_.find(number);
+  if (watch == lane_watches_.end()) return;
+  Unwatch(watch->second);
+  lane_watches_.erase(watch);
+  lanes_.Remove(number);
+}
+
 void Hub::StateChanged() {
   NotifyWaiters();
-  if (sleeping_) Wake();
+  if (sleeping_) return Wake();
+  nudged_.store(true, std::memory_order_relaxed);
 }
 
 void Hub::Wake() {
+  nudged_.store(true, std::memory_order_relaxed);
   const uint64_t one = 1;
   (void)!write(wake_.get(), &one, sizeof(one));
 }

@@ -10,6 +10,7 @@
 // made with it held. Nothing here waits with it held.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -21,6 +22,8 @@
 #include "absl/functional/function_ref.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
+#include "pannier/shm/spin_time.h"
+#include "pannier/transport/lane_set.h"
 #include "pannier/transport/link_socket.h"
 #include "pannier/transport/zmq_socket.h"
 
@@ -53,6 +56,11 @@ class Hub : public std::enable_shared_from_this<Hub> {
   uint64_t Watch(int fd, std::function<void()> on_event);
   void Unwatch(uint64_t number);
 
+  // Serves a lane with the rest: calls `on_records` on the thread that has the duty when
+  // something is on it. Returns a number for RemoveLane; 0 if the kernel has no memory for it.
+  uint64_t AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records);
+  void RemoveLane(uint64_t number);
+
   // What Wait asks for may have changed, by another thread than the one on duty.
   void StateChanged();
   // Any thread, under no lock, also from a signal handler: the thread on duty looks again.
@@ -70,7 +78,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   uint32_t epoch() const { return epoch_; }
 
  protected:
-  Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted);
+  // `spin` is the longest that a wait for a lane may turn before it sleeps.
+  Hub(std::unique_ptr<ZmqSocket> socket, std::function<bool()> interrupted, absl::Duration spin);
   // To be called once, before the hub is used. Errors: kSystem.
   Status Open();
 
@@ -87,9 +96,14 @@ class Hub : public std::enable_shared_from_this<Hub> {
   };
 
   Status WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
-  void ReceiveFrames();
+  // One turn of the duty: serves, and sleeps if `done` is not so yet. `may_spin` is of the whole
+  // wait, and used up. True if the caller's interrupt hook should be asked.
+  bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin);
+  bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
+  // Until `done`, or nothing is there.
+  void ReceiveFrames(absl::FunctionRef<bool()> done);
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
-  bool Sleep(Lock& lock, Deadline until);
+  bool Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done);
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void NotifyWaiters();
   bool Interrupted(Lock& lock);
@@ -105,8 +119,19 @@ class Hub : public std::enable_shared_from_this<Hub> {
   UniqueFd wake_;   // eventfd
   UniqueFd timer_;  // timerfd, once exposed
   Deadline timer_due_ = Deadline::Never();
-  bool on_duty_ = false;   // a thread has the duty
-  bool sleeping_ = false;  // and sleeps in epoll
+  // Since ZeroMQ was last found empty it was used: what came may raise no event any more.
+  bool socket_used_ = true;
+  // Its monitor told of a disconnect, perhaps. As the socket, it tells of more only when it was
+  // found empty.
+  bool monitor_told_ = true;
+  uint64_t receive_turns_ = 0;
+  LaneSet lanes_;
+  std::map<uint64_t, uint64_t> lane_watches_;  // of their doorbells
+  SpinTime spin_time_;
+  uint64_t lane_turns_ = 0;          // since the start, that ended on a lane alone
+  std::atomic<bool> nudged_{false};  // who spins shall look; see Wake
+  bool on_duty_ = false;             // a thread has the duty
+  bool sleeping_ = false;            // and sleeps in epoll
   uint64_t next_watch_;
   std::map<uint64_t, std::pair<int, std::function<void()>>> watches_;
   std::list<Waiter*> waiters_;

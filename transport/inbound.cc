@@ -1,6 +1,7 @@
 #include "pannier/transport/inbound.h"
 
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 namespace pannier {
@@ -33,15 +34,37 @@ void HandBackFrom(const wire::Frame& frame, size_t first, Link* link) {
 
 Buffer View(const Buffer& buffer, bool readonly) { return readonly ? buffer.AsReadonly() : buffer; }
 
+// Copies what lies in the block, which goes home, and takes the frame apart. Errors:
+// CorruptMessage; kSystem (the block could not be mapped, and is home).
+Status Fetch(Inbound* inbound) {
+  if (!inbound->block) return absl::OkStatus();
+  const LeaseDescriptor lease = *std::exchange(inbound->block, std::nullopt);
+  if (inbound->link == nullptr) {
+    return MakeError(ErrorKind::kCorruptMessage, "a block on a connection without a link");
+  }
+  PANNIER_ASSIGN_OR_RETURN(const Buffer block, inbound->link->Open(lease, /*writable=*/false));
+  const ByteSpan header = inbound->raw.head.span();
+  const Buffer whole = Buffer::OfHeap(header.size() + block.size());
+  std::memcpy(whole.mutable_data(), header.data(), header.size());
+  std::memcpy(whole.mutable_data() + header.size(), block.data(), block.size());
+  inbound->raw.head = whole;
+  PANNIER_ASSIGN_OR_RETURN(inbound->frame, wire::ParseFrame(whole.span(), {}));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-void Inbound::HandBack() const { HandBackFrom(frame, 0, link.get()); }
+void Inbound::HandBack() {
+  if (Fetch(this).ok()) HandBackFrom(frame, 0, link.get());
+}
 
 StatusOr<Message> OpenMessage(Inbound inbound, bool readonly, ConnectionStats* stats) {
+  PANNIER_RETURN_IF_ERROR(Fetch(&inbound));
   Link* const link = inbound.link.get();
   const wire::Frame& frame = inbound.frame;
   const Buffer& head = inbound.raw.head;
   const auto slice = [&head](ByteSpan span) {
+    if (span.empty()) return Buffer();
     return head.Slice(static_cast<size_t>(span.data() - head.data()), span.size());
   };
   Message message;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "pannier/base/status.h"
 #include "pannier/transport/connection.h"
@@ -18,9 +19,14 @@ struct Inbound {
   wire::Frame frame;           // borrows from raw.head
   RawFrame raw;
   uint64_t size = 0;  // bytes of the frame, for the window
+  // Of a message that came by lane in a block: where all but its header lies. `frame` has
+  // nothing but the header then.
+  std::optional<LeaseDescriptor> block = {};
+  // Its record on the lane was taken off, and it travels beside: nothing else is here yet.
+  bool due = false;
 
   // Hands back every lease that the frame names, unopened.
-  void HandBack() const;
+  void HandBack();
 };
 
 // Makes the message: opens leases on the link (null: a lease is CorruptMessage), copies

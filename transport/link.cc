@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/bytes.h"
@@ -67,13 +68,24 @@ bool PeerHolds(LinkSocket& socket) {
 
 }  // namespace
 
-Status Link::SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd) {
-  return socket.Send(AsBytes(PacketOf(PacketType::kToken, std::as_bytes(std::span(token)))),
-                     ring_fd);
+namespace {
+
+Status SendGreeting(LinkSocket& socket, const std::string& packet, int ring_fd, LaneInbox* inbox) {
+  std::vector<int> fds = {ring_fd};
+  if (inbox != nullptr) fds.insert(fds.end(), {inbox->ring_fd(), inbox->doorbell().fd()});
+  return socket.Send(AsBytes(packet), fds);
 }
 
-Status Link::SendAccepted(LinkSocket& socket, int ring_fd) {
-  return socket.Send(AsBytes(PacketOf(PacketType::kAccepted)), ring_fd);
+}  // namespace
+
+Status Link::SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd,
+                       LaneInbox* inbox) {
+  return SendGreeting(socket, PacketOf(PacketType::kToken, std::as_bytes(std::span(token))),
+                      ring_fd, inbox);
+}
+
+Status Link::SendAccepted(LinkSocket& socket, int ring_fd, LaneInbox* inbox) {
+  return SendGreeting(socket, PacketOf(PacketType::kAccepted), ring_fd, inbox);
 }
 
 StatusOr<Link::Greeting> Link::ReceiveGreeting(LinkSocket& socket, bool accepted) {
@@ -94,11 +106,15 @@ StatusOr<Link::Greeting> Link::ReceiveGreeting(LinkSocket& socket, bool accepted
   if (!reader.ok() || !packet.fd.valid()) return Corrupt("a token or its return ring is missing");
   greeting.arrived = true;
   greeting.ring = std::move(packet.fd);
+  if (packet.more.size() == 2) {
+    greeting.lane = std::move(packet.more[0]);
+    greeting.doorbell = std::move(packet.more[1]);
+  }
   return greeting;
 }
 
 StatusOr<Link::Request> Link::Knock(const std::string& link_name, const wire::Token& token,
-                                    const std::string& endpoint, Pool& pool) {
+                                    const std::string& endpoint, Pool& pool, LaneInbox* inbox) {
   Request request;
   PANNIER_ASSIGN_OR_RETURN(UniqueFd fd, LinkSocket::Connect(link_name));
   request.socket = std::make_shared<LinkSocket>(std::move(fd));
@@ -108,7 +124,7 @@ StatusOr<Link::Request> Link::Knock(const std::string& link_name, const wire::To
   }
   request.peer = absl::StrCat("pid ", peer.pid, " at ", endpoint);
   PANNIER_ASSIGN_OR_RETURN(request.row, OpenRow(pool, request.peer, request.socket));
-  PANNIER_RETURN_IF_ERROR(SendToken(*request.socket, token, request.row->ring_fd()));
+  PANNIER_RETURN_IF_ERROR(SendToken(*request.socket, token, request.row->ring_fd(), inbox));
   return request;
 }
 

@@ -20,6 +20,7 @@
 
 #include "pannier/base/status.h"
 #include "pannier/shm/import.h"
+#include "pannier/shm/lane.h"
 #include "pannier/shm/pool.h"
 #include "pannier/transport/handshake.h"
 #include "pannier/transport/link_socket.h"
@@ -32,27 +33,32 @@ class Link {
 
   // The packets before the link stands. The connecting side sends its token with the ring
   // of its row, the listening side answers with its own ring.
-  static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd);
-  static Status SendAccepted(LinkSocket& socket, int ring_fd);
+  // With a lane, the inbox that this side reads goes too.
+  static Status SendToken(LinkSocket& socket, const wire::Token& token, int ring_fd,
+                          LaneInbox* inbox = nullptr);
+  static Status SendAccepted(LinkSocket& socket, int ring_fd, LaneInbox* inbox = nullptr);
   struct Greeting {
     bool arrived = false;
     wire::Token token = {};  // of a token packet
     UniqueFd ring;
+    UniqueFd lane, doorbell;  // of the peer's inbox; invalid if none came
   };
   // `accepted` says which of the two packets is expected. Errors: CorruptMessage,
   // ConnectionLost (the peer closed the socket), kSystem.
   static StatusOr<Greeting> ReceiveGreeting(LinkSocket& socket, bool accepted);
 
   // The connecting side's part of it: connects, makes sure of the listener's user, opens the
-  // row and sends the token. The answer is still to come. Errors: Refused (another user),
-  // InvalidArgument (no name of ours), kSystem (ECONNREFUSED: nobody is there).
+  // row and sends the token, with a lane if there is to be one. The answer is still to come.
+  // Errors: Refused (another user), InvalidArgument (no name of ours), kSystem (ECONNREFUSED:
+  // nobody is there).
   struct Request {
     std::string peer;  // "pid 4242 at ipc:///tmp/x"
     std::shared_ptr<LinkSocket> socket;
     std::unique_ptr<LeaseRow> row;
   };
   static StatusOr<Request> Knock(const std::string& link_name, const wire::Token& token,
-                                 const std::string& endpoint, Pool& pool);
+                                 const std::string& endpoint, Pool& pool,
+                                 LaneInbox* inbox = nullptr);
 
   // A row in `pool` whose `alive` asks whether the peer of this socket may hold leases.
   static StatusOr<std::unique_ptr<LeaseRow>> OpenRow(Pool& pool, const std::string& peer,

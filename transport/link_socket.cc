@@ -140,19 +140,23 @@ bool LinkSocket::PeerLives() const {
 }
 
 Status LinkSocket::Send(ByteSpan packet, int fd) {
+  return Send(packet, std::span<const int>(&fd, fd >= 0 ? 1 : 0));
+}
+
+Status LinkSocket::Send(ByteSpan packet, std::span<const int> fds) {
   iovec data{const_cast<std::byte*>(packet.data()), packet.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
-  if (fd >= 0) {
+  if (!fds.empty()) {
     message.msg_control = control;
-    message.msg_controllen = sizeof(control);
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    header->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
   }
   ssize_t sent;
   do {
@@ -191,7 +195,12 @@ StatusOr<LinkSocket::Packet> LinkSocket::Receive() {
     for (size_t i = 0; i < count; ++i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      packet.fd = UniqueFd(fd);  // the last one stays; earlier ones are closed
+      UniqueFd owned(fd);
+      if (!packet.fd.valid()) {
+        packet.fd = std::move(owned);
+      } else if (packet.more.size() + 1 < kMaxFds) {
+        packet.more.push_back(std::move(owned));
+      }  // the surplus is closed
     }
   }
   packet.fd_was_lost = (message.msg_flags & MSG_CTRUNC) != 0;

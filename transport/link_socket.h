@@ -15,7 +15,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "pannier/base/bytes.h"
 #include "pannier/base/status.h"
@@ -59,12 +61,16 @@ class LinkSocket {
   // Sends one packet, with a descriptor unless `fd` is -1. Errors: kSystem (EAGAIN: the
   // peer does not read; EPIPE, ECONNRESET: it is gone; ETOOMANYREFS, EMFILE).
   Status Send(ByteSpan packet, int fd);
+  // The same with several, at most kMaxFds.
+  Status Send(ByteSpan packet, std::span<const int> fds);
+  static constexpr size_t kMaxFds = 3;
 
   struct Packet {
-    std::string bytes;  // empty: none is there
-    UniqueFd fd;
-    bool ended = false;        // the peer closed the socket
-    bool fd_was_lost = false;  // this process has no descriptor free
+    std::string bytes;           // empty: none is there
+    UniqueFd fd;                 // the first that came with it
+    std::vector<UniqueFd> more;  // and the others
+    bool ended = false;          // the peer closed the socket
+    bool fd_was_lost = false;    // this process has no descriptor free
   };
   StatusOr<Packet> Receive();
 

@@ -64,7 +64,7 @@ StatusOr<std::shared_ptr<ListeningHub>> ListeningHub::Open(const Endpoint& endpo
 }
 
 ListeningHub::ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options)
-    : ChannelOwner(std::move(socket), options.interrupted),
+    : ChannelOwner(std::move(socket), options.interrupted, options.spin),
       options_(options),
       door_(*this, options.handshake_timeout, [this](std::shared_ptr<LinkSocket> arrived) {
         // A peer whose link cannot be established sees its socket closed and goes on without.
@@ -136,6 +136,14 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   if (!hello.ok()) return Refuse(raw.from, number, hello.status());
   const StatusOr<uint16_t> version = wire::AgreeOnVersion(*hello);
   if (!version.ok()) return Refuse(raw.from, number, version.status());
+  const bool lane =
+      options_.link && options_.carrier != Carrier::kZmq && hello->wants_link && hello->takes_lane;
+  if (options_.carrier == Carrier::kLane && !lane) {
+    return Refuse(raw.from, number,
+                  MakeError(ErrorKind::kRefused,
+                            "the listener carries by lane alone, and the connecting side asked for "
+                            "none"));
+  }
   if (greetings_.size() >= kMaxGreetings || accepted_.size() >= kMaxAccepted) {
     return Refuse(raw.from, number,
                   MakeError(ErrorKind::kLimit,
@@ -153,6 +161,7 @@ void ListeningHub::OnHello(const RawFrame& raw, const wire::Frame& frame) {
   welcome.limits = Channel::LimitsOf(options_);
   welcome.token = greeting.token;
   if (hello->wants_link) welcome.link_name = door_.name();
+  welcome.lane = greeting.with_lane = lane && !welcome.link_name.empty();
   greeting.hello = *hello;
   greeting.welcome = wire::Serialize(welcome);
   greeting.expires = Deadline::After(options_.handshake_timeout);
@@ -171,7 +180,15 @@ void ListeningHub::OnReadyFrame(std::map<RoutingId, Greeting>::iterator found,
     return Refuse(routing, greeting.number,
                   MakeError(ErrorKind::kCorruptMessage, "ready with a link that does not stand"));
   }
-  if (!ready->has_link) greeting.link.reset();
+  if (!ready->has_link) {
+    greeting.link.reset();
+    greeting.lane.reset();
+  }
+  if (options_.carrier == Carrier::kLane && greeting.lane == nullptr) {
+    // The other side holds the connection for open.
+    const wire::Reason reason{ErrorKind::kRefused, "the listener carries by lane alone"};
+    return SendTo(routing, greeting.number, wire::FrameType::kBye, wire::Serialize(reason));
+  }
   Channel::Agreement agreement;
   agreement.version = frame.header.version;
   agreement.peer_limits = greeting.hello.limits;
@@ -180,7 +197,7 @@ void ListeningHub::OnReadyFrame(std::map<RoutingId, Greeting>::iterator found,
   auto channel =
       std::make_shared<Channel>(std::static_pointer_cast<ChannelOwner>(shared_from_this()),
                                 options_, routing, greeting.number, endpoint_);
-  channel->Open(agreement, std::move(greeting.link));
+  channel->Open(agreement, std::move(greeting.link), std::move(greeting.lane));
   channels_.emplace(routing, channel.get());
   accepted_.push_back(std::move(channel));
 }
@@ -206,8 +223,8 @@ void ListeningHub::Refuse(const RoutingId& to, uint64_t number, const Status& st
 Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   PANNIER_ASSIGN_OR_RETURN(Link::Greeting packet,
                            Link::ReceiveGreeting(*socket, /*accepted=*/false));
-  std::unique_ptr<Link>* const place = packet.arrived ? PlaceOf(packet.token) : nullptr;
-  if (place == nullptr) {
+  Promise* const promise = packet.arrived ? PromiseOf(packet.token) : nullptr;
+  if (promise == nullptr) {
     return MakeError(ErrorKind::kCorruptMessage, "link: a token that was not given out");
   }
   PANNIER_ASSIGN_OR_RETURN(const PeerCredentials peer, socket->Peer());
@@ -217,20 +234,32 @@ Status ListeningHub::EstablishLink(std::shared_ptr<LinkSocket> socket) {
   const int ring_fd = row->ring_fd();
   PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<Link> link,
                            Link::Create(name, socket, options_.pool, std::move(row), packet.ring));
-  PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
-  *place = std::move(link);
+  std::unique_ptr<LaneInbox> inbox;
+  std::unique_ptr<LaneCarrier> lane;
+  if (promise->with_lane) {
+    PANNIER_ASSIGN_OR_RETURN(std::unique_ptr<LaneOutbox> outbox,
+                             LaneOutbox::Open(std::move(packet.lane), std::move(packet.doorbell)));
+    PANNIER_ASSIGN_OR_RETURN(inbox, LaneInbox::Create());
+    PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd, inbox.get()));
+    inbox->CloseRingFd();
+    lane = std::make_unique<LaneCarrier>(std::move(inbox), std::move(outbox));
+  } else {
+    PANNIER_RETURN_IF_ERROR(Link::SendAccepted(*socket, ring_fd));
+  }
+  promise->lane = std::move(lane);
+  promise->link = std::move(link);
   return absl::OkStatus();
 }
 
-std::unique_ptr<Link>* ListeningHub::PlaceOf(const wire::Token& token) {
-  const auto place_in = [&](auto& promises) -> std::unique_ptr<Link>* {
+ListeningHub::Promise* ListeningHub::PromiseOf(const wire::Token& token) {
+  const auto find_in = [&](auto& promises) -> Promise* {
     for (auto& [routing, promise] : promises) {
-      if (promise.token == token && promise.link == nullptr) return &promise.link;
+      if (promise.token == token && promise.link == nullptr) return &promise;
     }
     return nullptr;
   };
-  std::unique_ptr<Link>* const place = place_in(greetings_);
-  return place != nullptr ? place : place_in(offered_);
+  Promise* const promise = find_in(greetings_);
+  return promise != nullptr ? promise : find_in(offered_);
 }
 
 Status ListeningHub::OnLinkFrame(Channel& channel, const wire::Frame& frame) {
@@ -259,7 +288,7 @@ Status ListeningHub::Offer(Channel& channel) {
   }
   channel.GiveUpLink();
   if (channel.state() != Channel::State::kOpen) return absl::OkStatus();
-  Offered offered;
+  Promise offered;
   wire::Offer offer;
   if (getrandom(offered.token.data(), offered.token.size(), 0) !=
       static_cast<ssize_t>(offered.token.size())) {

@@ -55,19 +55,18 @@ class ListeningHub final : public ChannelOwner {
   Deadline OnTimer() override;
 
  private:
-  struct Greeting {
+  // A link that a peer was told how to make.
+  struct Promise {
+    wire::Token token;
+    Deadline expires = Deadline::Never();
+    bool with_lane = false;             // as the welcome said
+    std::unique_ptr<Link> link;         // once accepted
+    std::unique_ptr<LaneCarrier> lane;  // likewise
+  };
+  struct Greeting : Promise {
     uint64_t number = 0;  // the connection's
     wire::Hello hello;
-    wire::Token token;
     std::string welcome;
-    Deadline expires = Deadline::Never();
-    std::unique_ptr<Link> link;  // once accepted
-  };
-  // A connection whose link broke, and was offered a new one.
-  struct Offered {
-    wire::Token token;
-    Deadline expires = Deadline::Never();
-    std::unique_ptr<Link> link;  // once accepted
   };
   ListeningHub(std::unique_ptr<ZmqSocket> socket, const TransportOptions& options);
   void OnHello(const RawFrame& raw, const wire::Frame& frame);
@@ -75,8 +74,8 @@ class ListeningHub final : public ChannelOwner {
   void Refuse(const RoutingId& to, uint64_t number, const Status& status);
   void SendTo(const RoutingId& to, uint64_t number, wire::FrameType type, const std::string& body);
   Status EstablishLink(std::shared_ptr<LinkSocket> socket);
-  // Where the link that was promised for `token` goes; null if none was, or it is there.
-  std::unique_ptr<Link>* PlaceOf(const wire::Token& token);
+  // Null if no link was promised for `token`, or it is there.
+  Promise* PromiseOf(const wire::Token& token);
   Status Offer(Channel& channel);
   void ShutdownIfUnused();
 
@@ -85,7 +84,7 @@ class ListeningHub final : public ChannelOwner {
   LinkDoor door_;             // listens if links are offered
   std::map<RoutingId, Greeting> greetings_;
   std::map<RoutingId, Channel*> channels_;  // ready ones, until closed
-  std::map<RoutingId, Offered> offered_;
+  std::map<RoutingId, Promise> offered_;    // connections whose link broke
   std::deque<std::shared_ptr<Channel>> accepted_;
   std::deque<Channel*> ready_;  // of those served
   std::map<Channel*, std::shared_ptr<Channel>> served_;

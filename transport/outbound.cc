@@ -1,6 +1,7 @@
 #include "pannier/transport/outbound.h"
 
 #include <array>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 
@@ -58,8 +59,10 @@ Status Outbound::PlaceOne(const Buffer& buffer, Pool& pool, uint64_t inline_thre
     return absl::OkStatus();
   }
   const bool shorter = buffer.size() < inline_threshold;
-  // A message of more buffers than a row has leases would wait for itself for ever.
-  if (link_ == nullptr || leases_.size() >= link_->row().credit()) {
+  // A message of more buffers than a row has leases would wait for itself for ever. On a lane,
+  // the frame itself may need one.
+  const size_t own = with_parts_ ? 0 : 1;
+  if (link_ == nullptr || leases_.size() + own >= link_->row().credit()) {
     PlaceInFrame(buffer, shorter);
     return absl::OkStatus();
   }
@@ -112,6 +115,7 @@ auto Outbound::InSlices(const Patience& patience, Call call) -> decltype(call(De
 }
 
 void Outbound::PlaceInFrame(const Buffer& buffer, bool inside) {
+  inside = inside || !with_parts_;
   wire::BufferRecord record;
   record.length = buffer.size();
   record.place = static_cast<uint8_t>(inside ? wire::Place::kInline : wire::Place::kPart);
@@ -130,7 +134,7 @@ void Outbound::PlaceInFrame(const Buffer& buffer, bool inside) {
   frame_size_ += padded;
 }
 
-OutFrame Outbound::Compose(uint16_t version, uint64_t connection) const {
+wire::FrameHeader Outbound::Header(uint16_t version, uint64_t connection) const {
   wire::FrameHeader header;
   header.version = version;
   header.type = static_cast<uint8_t>(wire::FrameType::kMessage);
@@ -138,11 +142,39 @@ OutFrame Outbound::Compose(uint16_t version, uint64_t connection) const {
   header.stream_size = message_.stream.size();
   header.envelope_size = static_cast<uint32_t>(message_.envelope.size());
   header.buffer_count = static_cast<uint32_t>(records_.size());
-  std::vector<ByteSpan> pieces = {std::as_bytes(std::span(&header, 1)),
-                                  std::as_bytes(std::span(records_)), message_.envelope,
-                                  message_.stream};
+  return header;
+}
+
+std::vector<ByteSpan> Outbound::Pieces() const {
+  std::vector<ByteSpan> pieces;
+  pieces.reserve(3 + inline_pieces_.size());
+  pieces.push_back(std::as_bytes(std::span(records_)));
+  pieces.push_back(message_.envelope);
+  pieces.push_back(message_.stream);
   pieces.insert(pieces.end(), inline_pieces_.begin(), inline_pieces_.end());
+  return pieces;
+}
+
+OutFrame Outbound::Compose(uint16_t version, uint64_t connection) const {
+  const wire::FrameHeader header = Header(version, connection);
+  std::vector<ByteSpan> pieces = Pieces();
+  pieces.insert(pieces.begin(), std::as_bytes(std::span(&header, 1)));
   return OutFrame(pieces, parts_);
+}
+
+StatusOr<LeaseDescriptor> Outbound::LeasePieces(Pool& pool) {
+  PANNIER_ASSIGN_OR_RETURN(const Buffer block,
+                           pool.Allocate(frame_size_ - sizeof(wire::FrameHeader)));
+  std::byte* at = block.mutable_data();
+  for (const ByteSpan piece : Pieces()) {
+    if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  }
+  PANNIER_ASSIGN_OR_RETURN(
+      const LeaseDescriptor lease,
+      link_->row().Grant(block.data(), block.size(), /*readonly=*/true, Deadline::Now()));
+  leases_.push_back(lease);
+  return lease;
 }
 
 Status Outbound::AnnounceSegments() {

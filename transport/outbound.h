@@ -20,9 +20,11 @@ namespace pannier {
 
 class Outbound {
  public:
-  // `link` may be null: then all buffers travel in the frame. Borrows `message`.
-  Outbound(const OutgoingMessage& message, std::shared_ptr<Link> link)
-      : message_(message), link_(std::move(link)) {}
+  // `link`, which must outlive this, may be null: then all buffers travel in the frame. `parts`:
+  // long ones as parts of their own; else the frame is one run of bytes, for a lane. Borrows
+  // `message`.
+  Outbound(const OutgoingMessage& message, Link* link, bool parts)
+      : message_(message), link_(link), with_parts_(parts) {}
   ~Outbound();
   Outbound(const Outbound&) = delete;
   Outbound& operator=(const Outbound&) = delete;
@@ -35,8 +37,16 @@ class Outbound {
                       const std::function<Status()>& go_on);
   // Bytes of the frame, known once buffers have places.
   uint64_t frame_size() const { return frame_size_; }
-  // The frame; the header's sequence is still to be patched in.
+  bool has_parts() const { return !parts_.empty(); }
+  // The frame's header; its sequence is still to be set.
+  wire::FrameHeader Header(uint16_t version, uint64_t connection) const;
+  // The bytes of the first part after the header. Borrowed from the message and from this.
+  std::vector<ByteSpan> Pieces() const;
+  // The frame for ZeroMQ.
   OutFrame Compose(uint16_t version, uint64_t connection) const;
+  // Copies the pieces into a block of their own and leases it, without waiting. Errors:
+  // PoolExhausted (no memory or no credit now), kSystem.
+  StatusOr<LeaseDescriptor> LeasePieces(Pool& pool);
   // Tells the peer of segments it has not heard of. Errors: as Link::Announce.
   Status AnnounceSegments();
   // The frame is out: the leases are the peer's now.
@@ -58,7 +68,8 @@ class Outbound {
   void PlaceInFrame(const Buffer& buffer, bool inside);
 
   const OutgoingMessage& message_;
-  const std::shared_ptr<Link> link_;
+  Link* const link_;
+  const bool with_parts_;
   std::vector<wire::BufferRecord> records_;
   std::vector<LeaseDescriptor> leases_;
   std::vector<ByteSpan> inline_pieces_;  // with padding

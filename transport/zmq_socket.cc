@@ -156,6 +156,12 @@ OutFrame::~OutFrame() = default;
 std::byte* OutFrame::head() { return static_cast<std::byte*>(parts_->messages.front().data()); }
 uint64_t OutFrame::size() const { return parts_->size; }
 
+uint64_t RawFrame::size() const {
+  uint64_t sum = head.size();
+  for (const Buffer& part : parts) sum += part.size();
+  return sum;
+}
+
 struct ZmqSocket::Impl {
   Impl(ProcessContext& process, zmq::socket_type type)
       : owner(process), socket(process.context, type), router(type == zmq::socket_type::router) {

@@ -43,6 +43,8 @@ struct RawFrame {
   RoutingId from = {};  // ROUTER only
   Buffer head;
   std::vector<Buffer> parts;
+
+  uint64_t size() const;  // bytes of all parts
 };
 
 class ZmqSocket {

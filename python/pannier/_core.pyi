@@ -83,6 +83,20 @@ class Options:
     def link(self, arg: bool, /) -> None: ...
 
     @property
+    def carrier(self) -> str:
+        """"auto", "zmq" or "lane"."""
+
+    @carrier.setter
+    def carrier(self, arg: str, /) -> None: ...
+
+    @property
+    def spin(self) -> float:
+        """Seconds."""
+
+    @spin.setter
+    def spin(self, arg: float, /) -> None: ...
+
+    @property
     def insecure(self) -> bool: ...
 
     @insecure.setter
@@ -286,7 +300,7 @@ class SafeNames:
 
     def __init__(self, allowed: Iterable[tuple[str, str]]) -> None: ...
 
-    def check(self, stream: bytes, buffers: Sequence[Buffer] | None, encoding: str, errors: str, fix_imports: bool, context: str) -> None:
+    def check(self, stream: bytes, buffers: Sequence[Buffer] | None, encoding: str, errors: str, fix_imports: bool, limits: dict[str, int] | None, context: str) -> None:
         """Raises ForbiddenGlobal for what the stream does that it may not."""
 
 def safe_set() -> list[tuple[str, str]]: ...

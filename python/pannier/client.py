@@ -14,7 +14,7 @@ from ._closing import Closing
 from ._exit import close_at_exit
 from ._futures import FIRST_PAUSE, LONGEST_PAUSE, CallFuture, Retrying, may_retry, receiving
 from ._loops import LoopReader, answer
-from .connection import ConnectionInfo, ConnectionStats, make_options
+from .connection import Carrier, ConnectionInfo, ConnectionStats, make_options
 from .errors import RemoteError
 from .pickling import Pickling
 from .stream import Stream
@@ -82,8 +82,12 @@ class Client(Closing):
         link: bool = True,
         inline_threshold: int | None = None,
         max_message_bytes: int | None = None,
+        carrier: Carrier = "auto",
+        spin: float | None = None,
     ) -> None:
-        options = make_options(pool, readonly, link, inline_threshold, max_message_bytes)
+        options = make_options(
+            pool, readonly, link, inline_threshold, max_message_bytes, carrier=carrier, spin=spin
+        )
         allowed = names_of(allow)
         self._core = _core.Client.connect(address, options, connect_timeout, reconnect)
         self._address = address

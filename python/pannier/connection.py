@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from ._closing import Closing
@@ -15,13 +15,18 @@ from .trust import Allow, loads_for, names_of
 if TYPE_CHECKING:
     from ._pool import Pool
 
-__all__ = ["Connection", "ConnectionInfo", "ConnectionStats", "Listener", "connect"]
+__all__ = ["Carrier", "Connection", "ConnectionInfo", "ConnectionStats", "Listener", "connect"]
+
+
+# What carries the pickle streams of a connection.
+Carrier = Literal["auto", "zmq", "lane"]
 
 
 @dataclass(frozen=True)
 class ConnectionInfo:
     """Who is on the far side, and how messages travel.
 
+    ``carrier`` tells what carries the pickle streams: "lane" (rings in shared memory) or "zmq".
     ``link`` tells whether buffers travel by lease, ``no_link_reason`` why not; ``same_user`` and
     ``pid`` are what the kernel attests on the link; ``trusted`` tells whether this side unpickles
     everything that the peer sends.
@@ -67,8 +72,13 @@ def make_options(
     max_message_bytes: int | None,
     handshake_timeout: float | None = None,
     insecure: bool = False,
+    carrier: Carrier = "auto",
+    spin: float | None = None,
 ) -> _core.Options:
     options = _core.Options()
+    options.carrier = carrier
+    if spin is not None:
+        options.spin = spin
     options.pool = None if pool is None else pool._core
     options.readonly = readonly
     options.link = link
@@ -185,7 +195,13 @@ class Listener(Closing):
     ``inline_threshold``: buffers of fewer bytes travel in frames. ``max_message_bytes``: the most
     that one incoming message may take outside of shared memory.
 
-    Raises ValueError (endpoint; tcp without ``insecure``), OSError (errno EADDRINUSE).
+    ``carrier``: what carries the pickle streams, where both sides agree: "lane", rings in shared
+    memory, for which the peer must be a process of this host; "zmq"; or "auto", a lane where there
+    can be one. ``spin``: for how many seconds at most a call that waits on a lane may turn before
+    it sleeps; less is used while waits are long, and never more than a millisecond. It saves the
+    waking of a processor and costs its time: 0 for never. By default 50 microseconds.
+
+    Raises ValueError (endpoint, carrier, spin; tcp without ``insecure``), OSError (errno EADDRINUSE).
     """
 
     __slots__ = ("__weakref__", "_allowed", "_core", "_pool")
@@ -202,11 +218,21 @@ class Listener(Closing):
         inline_threshold: int | None = None,
         max_message_bytes: int | None = None,
         handshake_timeout: float | None = None,
+        carrier: Carrier = "auto",
+        spin: float | None = None,
     ) -> None:
         self._allowed = names_of(allow)
         self._pool = pool
         options = make_options(
-            pool, readonly, link, inline_threshold, max_message_bytes, handshake_timeout, insecure
+            pool,
+            readonly,
+            link,
+            inline_threshold,
+            max_message_bytes,
+            handshake_timeout,
+            insecure,
+            carrier,
+            spin,
         )
         self._core = _core.listen(address, options)
         close_at_exit(self, listens=True)
@@ -238,12 +264,16 @@ def connect(
     link: bool = True,
     inline_threshold: int | None = None,
     max_message_bytes: int | None = None,
+    carrier: Carrier = "auto",
+    spin: float | None = None,
 ) -> Connection:
     """Connects to a Listener, which may start later, within `timeout` seconds (None: for ever).
 
-    The other arguments are as for ``Listener``. Raises DeadlineExceeded, Refused, ConnectionLost,
-    ValueError (endpoint).
+    The other arguments are as for ``Listener``. Raises DeadlineExceeded, Refused (``carrier="lane"``
+    where there can be none, too), ConnectionLost, ValueError (endpoint, carrier, spin).
     """
-    options = make_options(pool, readonly, link, inline_threshold, max_message_bytes)
+    options = make_options(
+        pool, readonly, link, inline_threshold, max_message_bytes, carrier=carrier, spin=spin
+    )
     allowed = names_of(allow)
     return Connection(_core.connect(address, options, timeout), allowed, pool)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import _core
 from ._exit import close_at_exit
 from ._handlers import AsyncThread, Handler
-from .connection import make_options
+from .connection import Carrier, make_options
 from .context import handles
 from .pickling import Pickling
 from .trust import Allow, names_of
@@ -82,6 +82,8 @@ class Server:
         inline_threshold: int | None = None,
         max_message_bytes: int | None = None,
         handshake_timeout: float | None = None,
+        carrier: Carrier = "auto",
+        spin: float | None = None,
     ) -> None:
         if threads < 0:
             raise ValueError(f"threads must not be negative: {threads}")
@@ -98,6 +100,8 @@ class Server:
                 max_message_bytes,
                 handshake_timeout,
                 insecure,
+                carrier,
+                spin,
             ),
             threads,
             max_calls,

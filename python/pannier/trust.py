@@ -102,14 +102,17 @@ class SafeLoads:
         encoding: str = "ascii",
         errors: str = "strict",
         fix_imports: bool = True,
+        limits: dict[str, int] | None = None,
     ) -> Any:
-        """`encoding` and `errors` are names that pannier._core knows."""
+        """`encoding`, `errors` and `limits` are as pannier._core knows them."""
         # Bytes of our own, and the same buffers twice: what is loaded is what was checked.
         if type(stream) is not bytes:
             stream = memoryview(stream).cast("B").tobytes()
         buffers = None if buffers is None else tuple(buffers)
         try:
-            self._names.check(stream, buffers, encoding, errors, fix_imports, self._context)
+            self._names.check(
+                stream, buffers, encoding, errors, fix_imports, limits, self._context
+            )
             unpickler = _SafeUnpickler(
                 io.BytesIO(stream),
                 buffers=buffers,

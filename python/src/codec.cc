@@ -60,23 +60,6 @@ class Input {
 
 }  // namespace
 
-codec::Str8Encoding EncodingOf(std::string_view name) {
-  if (name == "ascii") return codec::Str8Encoding::kAscii;
-  if (name == "iso8859-1") return codec::Str8Encoding::kLatin1;
-  if (name == "utf-8") return codec::Str8Encoding::kUtf8;
-  if (name == "bytes") return codec::Str8Encoding::kBytes;
-  return codec::Str8Encoding::kKeep;
-}
-
-codec::Str8Errors ErrorsOf(std::string_view name) {
-  if (name == "ignore") return codec::Str8Errors::kIgnore;
-  if (name == "replace") return codec::Str8Errors::kReplace;
-  if (name == "surrogateescape") return codec::Str8Errors::kSurrogateEscape;
-  return codec::Str8Errors::kStrict;
-}
-
-namespace {
-
 codec::DecodeLimits LimitsOf(const nb::dict& numbers) {
   codec::DecodeLimits limits;
   const auto take = [&](const char* name, uint64_t* limit) {
@@ -93,13 +76,14 @@ codec::DecodeLimits LimitsOf(const nb::dict& numbers) {
   return limits;
 }
 
+namespace {
+
 PickleDocument* Decode(nb::handle data, nb::handle buffers, const std::string& encoding,
                        const std::string& errors, bool fix_imports, const nb::dict& limits) {
   auto self = std::make_unique<PickleDocument>();
   std::vector<Buffer> given;
   codec::DecodeOptions options;
-  options.encoding = EncodingOf(encoding);
-  options.errors = ErrorsOf(errors);
+  Str8Codec str8(encoding, errors, &options);
   options.fix_imports = fix_imports;
   options.limits = LimitsOf(limits);
   self->comparisons = options.limits.comparisons;
@@ -114,8 +98,10 @@ PickleDocument* Decode(nb::handle data, nb::handle buffers, const std::string& e
   const Input input(data);
   options.stream_owner = OwnedBuffer(data);
   codec::Decoder decoder;
-  self->result = ValueOrRaise(
-      input.Reading([&] { return decoder.Decode(input.span(), options, &self->document); }));
+  const auto run = [&] { return decoder.Decode(input.span(), options, &self->document); };
+  auto result = str8.calls_python() ? run() : input.Reading(run);
+  str8.Rethrow();
+  self->result = ValueOrRaise(std::move(result));
   return self.release();
 }
 

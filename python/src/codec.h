@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
+#include <string>
 #include <string_view>
 
 #include <nanobind/nanobind.h>
@@ -29,10 +31,33 @@ struct PickleDocument {
   nanobind::object ObjectOf(const Buffer& buffer) const;
 };
 
-// Encodings and what to do with errors in them, by the names that pannier/codec/_document.py
-// makes sure of.
-codec::Str8Encoding EncodingOf(std::string_view name);
-codec::Str8Errors ErrorsOf(std::string_view name);
+// `numbers` by their names, all of them.
+codec::DecodeLimits LimitsOf(const nanobind::dict& numbers);
+
+// How 8-bit strings are read, by names that pannier/codec/_document.py makes sure of; an empty one
+// keeps them. What C++ does not know itself, Python's codecs do. Used under the GIL.
+class Str8Codec {
+ public:
+  // Sets what in `*options` is about 8-bit strings. REQUIRES: outlives its use.
+  Str8Codec(std::string encoding, std::string errors, codec::DecodeOptions* options);
+  Str8Codec(const Str8Codec&) = delete;
+  Str8Codec& operator=(const Str8Codec&) = delete;
+
+  // Whether decoding may call Python, and so needs the GIL.
+  bool calls_python() const { return calls_python_; }
+  // What a codec raised, but UnicodeError, which is an error of the stream; after decoding.
+  void Rethrow() const {
+    if (raised_ != nullptr) std::rethrow_exception(raised_);
+  }
+
+ private:
+  StatusOr<std::string> Decode(std::string_view bytes);
+
+  const std::string encoding_;
+  const std::string errors_;
+  bool calls_python_ = false;
+  std::exception_ptr raised_;
+};
 
 // Builtins for what a pickle spells as builtins, objects of `nodes` for the rest: a tuple of the
 // classes Global, Reduce, NewObj, NewObjEx, Instance, Persistent, Extension, Part and Str8

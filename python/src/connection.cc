@@ -1,5 +1,7 @@
 #include "pannier/transport/connection.h"
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +25,22 @@ namespace {
 
 using Seconds = std::optional<double>;
 
+// In the order of Carrier.
+constexpr std::array<const char*, 3> kCarriers = {"auto", "zmq", "lane"};
+
+void SetCarrier(TransportOptions& options, const std::string& name) {
+  const auto found = std::find(kCarriers.begin(), kCarriers.end(), name);
+  if (found == kCarriers.end()) {
+    throw nb::value_error("carrier must be \"auto\", \"zmq\" or \"lane\"");
+  }
+  options.carrier = static_cast<Carrier>(found - kCarriers.begin());
+}
+
+void SetSpin(TransportOptions& options, double seconds) {
+  if (!(seconds >= 0)) throw nb::value_error("spin must be a number of seconds, not negative");
+  options.spin = absl::Seconds(seconds);
+}
+
 void BindOptions(nb::module_& module) {
   nb::class_<TransportOptions>(module, "Options",
                                "How connections are made; see transport/connection.h.")
@@ -35,6 +53,13 @@ void BindOptions(nb::module_& module) {
       .def_rw("inline_threshold", &TransportOptions::inline_threshold)
       .def_rw("readonly", &TransportOptions::readonly)
       .def_rw("link", &TransportOptions::link)
+      .def_prop_rw(
+          "carrier",
+          [](const TransportOptions& self) { return kCarriers[static_cast<size_t>(self.carrier)]; },
+          &SetCarrier, "\"auto\", \"zmq\" or \"lane\".")
+      .def_prop_rw(
+          "spin", [](const TransportOptions& self) { return absl::ToDoubleSeconds(self.spin); },
+          &SetSpin, "Seconds.")
       .def_rw("insecure", &TransportOptions::insecure)
       .def_rw("max_message_bytes", &TransportOptions::max_message_bytes)
       .def_prop_rw(

@@ -39,14 +39,16 @@ nb::list SafeSet() {
 // `stream` is bytes: nobody writes to it meanwhile.
 void Check(const SafeNames& self, const nb::bytes& stream, nb::handle buffers,
            const std::string& encoding, const std::string& errors, bool fix_imports,
-           const std::string& context) {
+           nb::handle limits, const std::string& context) {
   const BorrowedBuffers borrowed(stream, buffers.is_none() ? nb::tuple() : nb::tuple(buffers));
   codec::DecodeOptions options;
-  options.encoding = EncodingOf(encoding);
-  options.errors = ErrorsOf(errors);
+  Str8Codec str8(encoding, errors, &options);
   options.fix_imports = fix_imports;
+  if (!limits.is_none()) options.limits = LimitsOf(nb::borrow<nb::dict>(limits));
   if (!buffers.is_none()) options.buffers = borrowed.buffers();
-  const Status status = Waiting([&] { return CheckSafe(borrowed.stream(), options, self); });
+  const auto check = [&] { return CheckSafe(borrowed.stream(), options, self); };
+  const Status status = str8.calls_python() ? check() : Waiting(check);
+  str8.Rethrow();
   RaiseIfError(Annotate(status, context));
 }
 
@@ -61,10 +63,11 @@ void BindTrust(nb::module_& module) {
           nb::arg("allowed"),
           nb::sig("def __init__(self, allowed: collections.abc.Iterable[tuple[str, str]]) -> None"))
       .def("check", &Check, nb::arg("stream"), nb::arg("buffers").none(), nb::arg("encoding"),
-           nb::arg("errors"), nb::arg("fix_imports"), nb::arg("context"),
+           nb::arg("errors"), nb::arg("fix_imports"), nb::arg("limits").none(), nb::arg("context"),
            nb::sig("def check(self, stream: bytes, buffers: "
                    "collections.abc.Sequence[typing_extensions.Buffer] | None, encoding: str, "
-                   "errors: str, fix_imports: bool, context: str) -> None"),
+                   "errors: str, fix_imports: bool, limits: dict[str, int] | None, context: str) "
+                   "-> None"),
            "Raises ForbiddenGlobal for what the stream does that it may not.");
   module.def("safe_set", &SafeSet, nb::sig("def safe_set() -> list[tuple[str, str]]"));
 }

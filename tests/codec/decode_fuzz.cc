@@ -1,5 +1,6 @@
 // Any bytes: decoded or refused; what is decoded is written in every protocol, and what was
 // written with protocol 5 decodes to the same graph and is written the same again.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +12,7 @@
 #include "pannier/codec/dis.h"
 #include "pannier/codec/encoder.h"
 #include "pannier/codec/extension_registry.h"
-#include "pannier/codec/globals.h"
+#include "pannier/codec/globals_scan.h"
 #include "pannier/codec/optimize.h"
 #include "pannier/codec/persistent_ids.h"
 #include "pannier/codec/repr.h"
@@ -156,11 +157,27 @@ void CheckVisitors(ByteSpan stream, const DecodeOptions& options, const Document
   Require(FindPersistentIds(stream, options).ok(), "noload", *document);
 }
 
+// The scan says what the machine says, or nothing.
+GlobalsReport CheckGlobals(ByteSpan stream, bool fix_imports) {
+  const GlobalsOptions options{.fix_imports = fix_imports};
+  GlobalsReport machine = internal::RunForGlobals(stream, options);
+  GlobalsReport scan;
+  if (!internal::ScanGlobals(stream, options, &scan)) return machine;
+  const auto same = [](const GlobalUse& a, const GlobalUse& b) {
+    return a.module == b.module && a.name == b.name && a.offset == b.offset &&
+           a.opcode == b.opcode && a.extension_code == b.extension_code;
+  };
+  Require(machine.status.ok() && scan.status.ok() && scan.consumed == machine.consumed &&
+              std::ranges::equal(scan.uses, machine.uses, same),
+          "scan", Document());
+  return machine;
+}
+
 // The tools take anything; what they make of a good stream is good.
 void CheckTools(ByteSpan stream, const DecodeOptions& options, const Document* document) {
   std::string text;
   (void)Dis(stream, {}, &text).ok();
-  const GlobalsReport globals = FindGlobals(stream);
+  const GlobalsReport globals = CheckGlobals(stream, options.fix_imports);
   const auto optimized = Optimize(stream);
   if (document == nullptr) return;
   // It reads 8-bit strings as latin1, so what only bytes allow is an error to it.

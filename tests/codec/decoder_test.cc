@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "pannier/codec/position.h"
 #include "pannier/codec/repr.h"
 
 namespace pannier::codec {
@@ -69,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"(K\1K\1\x91.", "frozenset({1})"}, Case{"(\x91.", "frozenset()"},
                       Case{"]\x94h\0a."s, "[[...]]"}, Case{"]K\1aK\0K\7s."s, "[7]"},
                       Case{"]K\1aJ\xff\xff\xff\xffK\7s.", "[7]"}, Case{"]Nb.", "[]"},
-                      Case{"](NNtb.", "[]"},
+                      Case{"](N}tb.", "[]"},
                       // An equal key keeps its first form and takes the last value.
                       Case{"}(K\1Va\nG\x3f\xf0\0\0\0\0\0\0Vb\n\x88Vc\nu."s, "{1: 'c'}"},
                       Case{"}((K\1t(\x88tu.", "{(1,): (True,)}"},
@@ -98,7 +100,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"cos\nsystem\n.", "Global('os', 'system')"},
         Case{"\x80\4Vos\nVpath.join\n\x93.", "Global('os', 'path.join')"},
         Case{"cm\nf\n(K\1tR.", "Reduce(Global('m', 'f'), (1,))"},
-        Case{"cm\nf\n)RK\1b.", "Reduce(Global('m', 'f'), ()).state(1)"},
+        Case{"cm\nf\n)RK\1b.", "Reduce(Global('m', 'f'), ()).state(1)"}, Case{"\x88Nb.", "True"},
+        Case{"\x88N}\x86"
+             "b.",
+             "True"},
         Case{"cm\nC\n)\x81}b.", "NewObj(Global('m', 'C'), ()).state({})"},
         Case{"cm\nC\n)}\x92.", "NewObjEx(Global('m', 'C'), (), {})"},
         Case{"(K\1im\nC\n.", "Instance(Global('m', 'C'), (1,))"},
@@ -186,8 +191,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"cm\nf\n)]\x92.", "keyword arguments is of type list"},
         Case{"cm\nf\n\x93.", "too few"}, Case{"K\1K\2\x93.", "needs two str"},
         Case{"(o.", "too few values"}, Case{"(K\1o.", "the class is of type int"},
-        Case{"]}b.", "BUILD: what takes a state is of type list"}, Case{"b.", "too few"},
-        Case{"]K\1aK\1K\2s.", "list index 1 out of range"},
+        Case{"]}b.", "BUILD: what takes a state is of type list"},
+        Case{"\x88NN\x86"
+             "b.",
+             "BUILD: what takes a state is of type bool"},
+        Case{"b.", "too few"}, Case{"]K\1aK\1K\2s.", "list index 1 out of range"},
         Case{"]K\1aVx\nK\2s.", "a list index is of type str"},
         Case{"\x97.", "NEXT_BUFFER: the stream refers to out-of-band buffers, but none"},
         Case{"K\1\x98.", "READONLY_BUFFER: what becomes read-only is of type int"}));
@@ -324,6 +332,28 @@ TEST(Decoder, APicklerThatDumpedTwice) {
   const auto second = decoder.DecodeNext(AsBytes(stream).subspan(first->consumed), {}, &document);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_TRUE(Is(document.root().items()[0], list));
+}
+
+TEST(Decoder, EncodingsOfTheCallers) {
+  DecodeOptions options;
+  options.decode_str8 = [](std::string_view bytes) -> StatusOr<std::string> {
+    if (bytes == "bad") return MakeError(ErrorKind::kUnpickling, "no such word");
+    if (bytes == "raw") return "\xff";
+    return absl::StrCat("<", std::string(bytes), ">");
+  };
+  // All three opcodes; what is memoised is the text.
+  const std::string stream = "(U\1aq\0T\1\0\0\0bS'c'\nh\0t."s;
+  const auto document = Decode(AsBytes(stream), options);
+  ASSERT_TRUE(document.ok()) << document.status();
+  EXPECT_EQ(Repr(document->root()), "('<a>', '<b>', '<c>', '<a>')");
+  const auto refused = [&](std::string_view bad) {
+    const Status status = Decode(AsBytes(bad), options).status();
+    EXPECT_EQ(KindOf(status), ErrorKind::kUnpickling);
+    EXPECT_EQ(PositionOf(status)->offset, 1u);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused("(U\3bad."), HasSubstr("no such word"));
+  EXPECT_THAT(refused("(S'raw'\n."), HasSubstr("not UTF-8"));
 }
 
 }  // namespace

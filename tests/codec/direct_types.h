@@ -37,6 +37,12 @@ struct Named {
   std::optional<bool> flag;
   double w = 0;
 };
+struct Row {
+  uint8_t kind = 0;
+  int64_t id = 0;
+  float score = 0;
+  bool good = false;
+};
 struct Record {
   int64_t id = 0;
   std::string name;
@@ -80,6 +86,12 @@ struct PythonClass<direct::Named> {
       std::tuple(Field("x", &direct::Named::x), Field("inner", &direct::Named::inner),
                  Field("flag", &direct::Named::flag), Field("w", &direct::Named::w));
   static constexpr ClassState kState = ClassState::kArguments;
+};
+template <>
+struct PythonDict<direct::Row> {
+  static constexpr auto kFields =
+      std::tuple(Field("kind", &direct::Row::kind), Field("id", &direct::Row::id),
+                 Field("score", &direct::Row::score), Field("good", &direct::Row::good));
 };
 template <>
 struct PythonDict<direct::Record> {
@@ -198,7 +210,9 @@ using AllTypes =
           std::pair<std::unordered_map<std::string, std::optional<int32_t>>, std::string>,
           std::vector<std::set<int64_t>>, std::vector<std::array<int32_t, 2>>, std::vector<Listed>,
           std::vector<Record>, std::pair<std::vector<Point>, Point>, std::map<std::string, Named>,
-          std::optional<std::tuple<std::string>>>;
+          std::optional<std::tuple<std::string>>, std::vector<Row>,
+          std::vector<std::pair<int64_t, double>>,
+          std::vector<std::pair<std::tuple<bool, uint16_t, float>, std::tuple<int8_t>>>>;
 
 // Calls check.operator()<T>() for each type.
 template <class Check, class... T>

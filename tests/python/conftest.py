@@ -91,12 +91,14 @@ def ipc():
 Way = collections.namedtuple("Way", "address options")
 
 
-@pytest.fixture(params=["ipc", "tcp", "ipc without a link", "tcp without a link"])
+@pytest.fixture(params=["ipc", "tcp", "ipc without a lane", "ipc without a link", "tcp without a link"])
 def way(request, ipc):
     """Each way on which messages travel: an address, and options for its Listener. Without a link
     the peers do not trust each other."""
     address = ipc if request.param.startswith("ipc") else "tcp://127.0.0.1:*"
-    return Way(address, (("insecure", True), ("link", "without" not in request.param)))
+    link = "without a link" not in request.param
+    carrier = "zmq" if "without a lane" in request.param else "auto"
+    return Way(address, (("insecure", True), ("link", link), ("carrier", carrier)))
 
 
 @pytest.fixture

@@ -92,6 +92,15 @@ def test_names_of_python_2_reach_what_is_allowed():
     assert codec.loads(b"U\x01\xe9.", encoding="bytes") == b"\xe9"
 
 
+def test_limits():
+    stream = pickle.dumps([[1, 2], [3, [4]]])
+    assert codec.loads(stream, limits=codec.Limits()) == [[1, 2], [3, [4]]]
+    assert codec.loads(stream, limits=codec.Limits(depth=4, objects=10)) == [[1, 2], [3, [4]]]
+    for limits in codec.Limits(depth=2), codec.Limits(objects=2), codec.Limits(stream_bytes=9):
+        with pytest.raises(codec.LimitExceeded):
+            codec.loads(stream, limits=limits)
+
+
 # ---- The manual's example.
 
 

@@ -173,10 +173,12 @@ def test_a_waiting_thread_lets_others_run(pair):
 def test_info_and_stats(child, way):
     far = child(children.echo, *way)
     address = far.recv()
-    link = dict(way.options)["link"]
+    options = dict(way.options)
+    link = options["link"]
     with pannier.connect(address) as connection:
         info = connection.info
-        assert info.endpoint == address and info.carrier == "zmq" and info.version >= 1
+        assert info.endpoint == address and info.version >= 1
+        assert info.carrier == ("lane" if link and options["carrier"] == "auto" else "zmq")
         assert info.link is link and info.same_user is link and info.trusted is link
         assert info.pid == (far.process.pid if link else 0)
         assert bool(info.no_link_reason) is not link
@@ -189,6 +191,42 @@ def test_info_and_stats(child, way):
         assert (leased, inline) == ((1 << 20, 0) if link else (0, 1 << 20))
         assert stats.messages_sent == stats.messages_received == 1
     far.recv()
+
+
+@pytest.mark.parametrize(
+    ("listening", "connecting", "carrier"),
+    [
+        ("auto", "auto", "lane"),
+        ("auto", "zmq", "zmq"),
+        ("zmq", "auto", "zmq"),
+        ("zmq", "zmq", "zmq"),
+        ("lane", "auto", "lane"),
+        ("auto", "lane", "lane"),
+        ("lane", "zmq", None),
+        ("zmq", "lane", None),
+    ],
+)
+def test_both_sides_agree_on_a_carrier(child, ipc, listening, connecting, carrier):
+    far = child(children.echo, ipc, (("carrier", listening), ("spin", 0)))
+    address = far.recv()
+    if carrier is None:
+        with pytest.raises(pannier.Refused, match="lane"):
+            pannier.connect(address, carrier=connecting)
+        return
+    with pannier.connect(address, carrier=connecting, spin=0.001) as connection:
+        assert connection.info.carrier == carrier
+        for size in (0, 10, 100_000, 10_000_000):
+            stream = bytes(size)
+            connection.send(stream)
+            assert connection.recv(30) == stream
+
+
+def test_a_carrier_that_there_cannot_be(ipc):
+    for wrong in ({"carrier": "pigeon"}, {"spin": -1.0}, {"spin": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            pannier.Listener(ipc, **wrong)
+    with pannier.Listener(ipc, carrier="zmq"), pytest.raises(pannier.Refused):
+        pannier.connect(ipc, carrier="lane", link=False)
 
 
 def test_the_inline_threshold(child, ipc):

@@ -39,12 +39,30 @@ TEST(SpinTime, GoesAwayWhileWaitsAreLong) {
 
 TEST(SpinTime, IsTriedAgainWhileWaitsAreShort) {
   SpinTime spin(microseconds(64), 2);
-  int full = 0;
-  for (int i = 0; i < 160; ++i) {
+  const auto trials = [&] {
+    int full = 0;
+    for (int i = 0; i < 1600; ++i) {
+      spin.InVain(microseconds(100));
+      full += spin.Next() == microseconds(64);
+    }
+    return full;
+  };
+  const int at_first = trials();
+  EXPECT_GE(at_first, 6) << "one in 16, 32, ... 256";
+  EXPECT_LT(trials(), at_first) << "the more seldom, the more were in vain";
+  EXPECT_GE(trials(), 6) << "but never given up";
+  spin.Paid();
+  EXPECT_EQ(trials(), at_first);
+}
+
+TEST(SpinTime, CostsLittleWhereItNeverPays) {
+  SpinTime spin(microseconds(64), 2);
+  SpinTime::Duration spent{};
+  for (int i = 0; i < 10'000; ++i) {
+    spent += spin.Next();
     spin.InVain(microseconds(100));
-    full += spin.Next() == microseconds(64);
   }
-  EXPECT_EQ(full, 10);
+  EXPECT_LT(spent, microseconds(10'000)) << "less than one for each wait";
 }
 
 TEST(SpinTime, ProcessorsAreThoseThisThreadMayUse) {

@@ -10,9 +10,12 @@
 namespace pannier {
 namespace {
 
-class BrokenLink : public testing::Test {
+class BrokenLink : public testing::TestWithParam<Carrier> {
  protected:
-  BrokenLink() { options_.pool = pool_ = *Pool::Create({.quota = 64 << 20, .name = "near"}); }
+  BrokenLink() {
+    options_.pool = pool_ = *Pool::Create({.quota = 64 << 20, .name = "near"});
+    options_.carrier = GetParam();
+  }
   void Overwrite() {
     for (int i = 0; i < 50; ++i) {
       auto other = pool_->Allocate(100'000);
@@ -25,7 +28,7 @@ class BrokenLink : public testing::Test {
   TransportOptions options_;
 };
 
-TEST_F(BrokenLink, GivesNothingAwayThatThePeerStillReads) {
+TEST_P(BrokenLink, GivesNothingAwayThatThePeerStillReads) {
   const Pair pair = MakePair(dir_.Endpoint("s"), options_);
   const Buffer buffer = Pattern(100'000, 1);
   ASSERT_TRUE(pair.near->Send({.buffers = {&buffer, 1}}, In(5)).ok());
@@ -44,7 +47,7 @@ TEST_F(BrokenLink, GivesNothingAwayThatThePeerStillReads) {
   EXPECT_EQ(Leases(*pool_), 0u) << "handed back through shared memory";
 }
 
-TEST_F(BrokenLink, CarriesOnInFrames) {
+TEST_P(BrokenLink, CarriesOnInFrames) {
   const Pair pair = MakePair(dir_.Endpoint("s"), options_);
   const Buffer buffer = Pattern(100'000, 1);
   for (const auto& [from, to] : {std::pair(pair.near, pair.far), std::pair(pair.far, pair.near)}) {
@@ -66,7 +69,7 @@ TEST_F(BrokenLink, CarriesOnInFrames) {
   EXPECT_GT(pair.near->Stats().inline_bytes_sent, 0u);
 }
 
-TEST_F(BrokenLink, OutlastedByHeldBuffersGivesThemBackAfterTheClose) {
+TEST_P(BrokenLink, OutlastedByHeldBuffersGivesThemBackAfterTheClose) {
   Pair pair = MakePair(dir_.Endpoint("s"), options_);
   const Buffer buffer = Pattern(100'000, 1);
   ASSERT_TRUE(pair.near->Send({.buffers = {&buffer, 1}}, In(5)).ok());
@@ -101,7 +104,7 @@ void ExchangeUntilRelinked(const Pair& pair, uint64_t relinks) {
   }
 }
 
-TEST_F(BrokenLink, IsReplacedAndWhatTheOldOneLeasedStays) {
+TEST_P(BrokenLink, IsReplacedAndWhatTheOldOneLeasedStays) {
   const Pair pair = MakePair(dir_.Endpoint("s"), options_);
   const Buffer buffer = Pattern(100'000, 1);
   std::vector<Message> held;
@@ -125,14 +128,14 @@ TEST_F(BrokenLink, IsReplacedAndWhatTheOldOneLeasedStays) {
   EXPECT_EQ(pool_->Audit(), absl::OkStatus());
 }
 
-TEST_F(BrokenLink, IsReplacedThoughTheListenerWasClosed) {
+TEST_P(BrokenLink, IsReplacedThoughTheListenerWasClosed) {
   const Pair pair = MakePair(dir_.Endpoint("s"), options_);
   pair.listener->Close();
   BreakLinks();
   ExchangeUntilRelinked(pair, 1);
 }
 
-TEST_F(BrokenLink, UnderTrafficLosesNothing) {
+TEST_P(BrokenLink, UnderTrafficLosesNothing) {
   Pool::Default()->Trim();
   Pool::Default()->Trim();
   const size_t descriptors = OpenDescriptors();
@@ -194,7 +197,7 @@ TEST_F(BrokenLink, UnderTrafficLosesNothing) {
   }));
 }
 
-TEST_F(BrokenLink, StillTellsThatThePeerDied) {
+TEST_P(BrokenLink, StillTellsThatThePeerDied) {
   auto listener = *Listener::Listen(dir_.Endpoint("s"), options_);
   for (const bool between : {false, true}) {
     Peer peer({"hold", listener->endpoint()});
@@ -214,6 +217,8 @@ TEST_F(BrokenLink, StillTellsThatThePeerDied) {
     EXPECT_EQ(KindOf(connection->Receive(In(1)).status()), ErrorKind::kConnectionLost);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Carriers, BrokenLink, testing::ValuesIn(kCarriers), CarrierName);
 
 }  // namespace
 }  // namespace pannier

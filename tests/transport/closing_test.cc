@@ -11,9 +11,10 @@
 namespace pannier {
 namespace {
 
-class Closing : public testing::Test {
+class Closing : public testing::TestWithParam<Carrier> {
  protected:
   void SetUp() override {
+    near_.carrier = far_.carrier = GetParam();
     near_.pool = near_pool_ = *Pool::Create({.quota = 256 << 20, .name = "near"});
     far_.pool = far_pool_ = *Pool::Create({.quota = 256 << 20, .name = "far"});
   }
@@ -23,7 +24,7 @@ class Closing : public testing::Test {
   std::shared_ptr<Pool> near_pool_, far_pool_;
 };
 
-TEST_F(Closing, AfterALargeFrameLosesNothing) {
+TEST_P(Closing, AfterALargeFrameLosesNothing) {
   const std::string stream(400 << 20, 's');
   for (const bool connecting : {true, false}) {
     Pair pair = Make();
@@ -38,7 +39,7 @@ TEST_F(Closing, AfterALargeFrameLosesNothing) {
   }
 }
 
-TEST_F(Closing, OfAProcessThatIsStoppedMeanwhileLosesNothing) {
+TEST_P(Closing, OfAProcessThatIsStoppedMeanwhileLosesNothing) {
   auto listener = *Listener::Listen(dir_.Endpoint("s"), far_);
   for (int i = 0; i < 5; ++i) {
     Peer peer({"say", listener->endpoint(), "200"});
@@ -58,7 +59,7 @@ TEST_F(Closing, OfAProcessThatIsStoppedMeanwhileLosesNothing) {
 }
 
 // More frames wait in ZeroMQ than one turn of serving takes.
-TEST_F(Closing, OfBothSidesWithMessagesUnreadGivesEveryBlockBack) {
+TEST_P(Closing, OfBothSidesWithMessagesUnreadGivesEveryBlockBack) {
   Pair pair = Make();
   auto block = near_pool_->Allocate(20'000);
   auto far_block = far_pool_->Allocate(20'000);
@@ -79,7 +80,7 @@ TEST_F(Closing, OfBothSidesWithMessagesUnreadGivesEveryBlockBack) {
   EXPECT_TRUE(Eventually([&] { return far_pool_->Stats().blocks == 0; })) << Leases(*far_pool_);
 }
 
-TEST_F(Closing, KeepsTheBlocksOfBuffersThatLiveOnBothSides) {
+TEST_P(Closing, KeepsTheBlocksOfBuffersThatLiveOnBothSides) {
   Pair pair = Make();
   const Buffer one = Pattern(50'000, 1), two = Pattern(50'000, 2);
   ASSERT_TRUE(pair.near->Send({.buffers = {&one, 1}}, In(5)).ok());
@@ -103,7 +104,7 @@ TEST_F(Closing, KeepsTheBlocksOfBuffersThatLiveOnBothSides) {
   EXPECT_EQ(Leases(*far_pool_), 0u);
 }
 
-TEST_F(Closing, BetweenTakingAMessageAndOpeningItLosesNoLease) {
+TEST_P(Closing, BetweenTakingAMessageAndOpeningItLosesNoLease) {
   Pair pair = Make();
   const Buffer buffer = Pattern(50'000, 1);
   ASSERT_TRUE(pair.near->Send({.buffers = {&buffer, 1}}, In(5)).ok());
@@ -120,7 +121,7 @@ TEST_F(Closing, BetweenTakingAMessageAndOpeningItLosesNoLease) {
   EXPECT_EQ(Leases(*near_pool_), 0u);
 }
 
-TEST_F(Closing, OfAListenerEndsItsWaitForEvents) {
+TEST_P(Closing, OfAListenerEndsItsWaitForEvents) {
   auto listener = *Listener::Listen(dir_.Endpoint("s"), far_);
   auto next = std::async(std::launch::async, [&] { return listener->Next(In(5)).status(); });
   usleep(30'000);
@@ -129,7 +130,7 @@ TEST_F(Closing, OfAListenerEndsItsWaitForEvents) {
   EXPECT_EQ(KindOf(listener->Next(In(5)).status()), ErrorKind::kClosed);
 }
 
-TEST_F(Closing, OfAListenerDoesNotTakeAwayTheFileOfAnother) {
+TEST_P(Closing, OfAListenerDoesNotTakeAwayTheFileOfAnother) {
   auto first = *Listener::Listen(dir_.Endpoint("s"), far_);
   std::filesystem::remove(dir_.path() + "/s");  // an operator's idea of a restart
   auto second = *Listener::Listen(dir_.Endpoint("s"), far_);
@@ -142,7 +143,8 @@ TEST_F(Closing, OfAListenerDoesNotTakeAwayTheFileOfAnother) {
   EXPECT_TRUE(connecting.get().ok());
 }
 
-TEST_F(Closing, OfAListenerRefusesWhoIsAboutToGreet) {
+TEST_P(Closing, OfAListenerRefusesWhoIsAboutToGreet) {
+  far_.carrier = Carrier::kAuto;  // such a peer has no lane
   auto listener = *Listener::Listen(dir_.Endpoint("s"), far_);
   RawPeer first(listener->endpoint());
   auto accepting = std::async(std::launch::async, [&] { return listener->Accept(In(5)); });
@@ -172,6 +174,8 @@ TEST(LinkSocket, GivesWhatThePeerSentBeforeItsEndThoughThePeerLeftSomethingUnrea
   EXPECT_FALSE(packet->ended);
   EXPECT_TRUE(near.Receive()->ended);
 }
+
+INSTANTIATE_TEST_SUITE_P(Carriers, Closing, testing::ValuesIn(kCarriers), CarrierName);
 
 }  // namespace
 }  // namespace pannier

@@ -19,6 +19,7 @@ struct Way {
   const char* name;
   const char* scheme;
   bool link;
+  Carrier carrier = Carrier::kZmq;
 };
 
 std::ostream& operator<<(std::ostream& out, const Way& way) { return out << way.name; }
@@ -39,6 +40,7 @@ class Conformance : public testing::TestWithParam<Way> {
     TransportOptions options;
     options.pool = std::move(pool);
     options.link = GetParam().link;
+    options.carrier = GetParam().carrier;
     options.insecure = true;
     return options;
   }
@@ -52,6 +54,7 @@ TEST_P(Conformance, InfoSaysWhatItIs) {
   const Pair pair = Make();
   for (const auto& connection : {pair.near, pair.far}) {
     EXPECT_EQ(connection->info().link, GetParam().link);
+    EXPECT_EQ(connection->info().carrier, GetParam().carrier == Carrier::kLane ? "lane" : "zmq");
     EXPECT_EQ(connection->info().no_link_reason.empty(), GetParam().link);
     EXPECT_EQ(connection->info().same_user, GetParam().link);
     EXPECT_EQ(connection->info().pid, GetParam().link ? getpid() : 0);
@@ -451,18 +454,24 @@ TEST_P(Conformance, NothingIsLeftOpenBehind) {
       << OpenDescriptors() << " descriptors, " << before << " before";
 }
 
-const Way kWays[] = {{"IpcLink", "ipc", true},       {"IpcFrames", "ipc", false},
-                     {"TcpLink", "tcp", true},       {"TcpFrames", "tcp", false},
-                     {"InprocLink", "inproc", true}, {"InprocFrames", "inproc", false}};
+const Way kWays[] = {{"IpcLink", "ipc", true},
+                     {"IpcFrames", "ipc", false},
+                     {"TcpLink", "tcp", true},
+                     {"TcpFrames", "tcp", false},
+                     {"InprocLink", "inproc", true},
+                     {"InprocFrames", "inproc", false},
+                     {"IpcLane", "ipc", true, Carrier::kLane},
+                     {"TcpLane", "tcp", true, Carrier::kLane},
+                     {"InprocLane", "inproc", true, Carrier::kLane}};
 
 INSTANTIATE_TEST_SUITE_P(Ways, Conformance, testing::ValuesIn(kWays),
                          [](const auto& way) { return std::string(way.param.name); });
 
 TEST(WhichCarriers, AreCompiledIn) {
-  std::cout << "carriers of the stream: zmq; ways:";
+  std::cout << "carriers of the stream: zmq, lane; ways:";
   for (const Way& way : kWays) std::cout << " " << way;
   std::cout << std::endl;
-  EXPECT_EQ(std::size(kWays), 6u);
+  EXPECT_EQ(std::size(kWays), 9u);
 }
 
 }  // namespace

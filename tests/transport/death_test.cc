@@ -4,11 +4,12 @@
 namespace pannier {
 namespace {
 
-class Death : public testing::Test {
+class Death : public testing::TestWithParam<Carrier> {
  protected:
   Death() {
     pool_ = *Pool::Create({.quota = 64 << 20, .name = "test"});
     options_.pool = pool_;
+    options_.carrier = GetParam();
     listener_ = *Listener::Listen(dir_.Endpoint("s"), options_);
   }
   std::shared_ptr<Connection> Accept() {
@@ -25,7 +26,7 @@ class Death : public testing::Test {
 
 constexpr int kKills = 50;
 
-TEST_F(Death, OfAReceiverThatHoldsAHundredLeases) {
+TEST_P(Death, OfAReceiverThatHoldsAHundredLeases) {
   size_t before = 0;
   for (int kill = 0; kill < kKills; ++kill) {
     Peer peer({"hold", listener_->endpoint()});
@@ -52,7 +53,7 @@ TEST_F(Death, OfAReceiverThatHoldsAHundredLeases) {
   EXPECT_EQ(pool_->Stats().blocks, 0u);
 }
 
-TEST_F(Death, OfASenderWhoseBuffersAreHeld) {
+TEST_P(Death, OfASenderWhoseBuffersAreHeld) {
   for (int kill = 0; kill < kKills; ++kill) {
     Peer peer({"send", listener_->endpoint(), "10"});
     const auto connection = Accept();
@@ -74,7 +75,7 @@ TEST_F(Death, OfASenderWhoseBuffersAreHeld) {
   }
 }
 
-TEST_F(Death, OfASenderInTheMiddleOfAStream) {
+TEST_P(Death, OfASenderInTheMiddleOfAStream) {
   for (int kill = 0; kill < kKills; ++kill) {
     Peer peer({"flood", listener_->endpoint()});
     const auto connection = Accept();
@@ -97,7 +98,7 @@ TEST_F(Death, OfASenderInTheMiddleOfAStream) {
   }
 }
 
-TEST_F(Death, OfAReceiverInTheMiddleOfAStream) {
+TEST_P(Death, OfAReceiverInTheMiddleOfAStream) {
   for (int kill = 0; kill < kKills; ++kill) {
     Peer peer({"hold", listener_->endpoint()});
     const auto connection = Accept();
@@ -115,7 +116,7 @@ TEST_F(Death, OfAReceiverInTheMiddleOfAStream) {
   }
 }
 
-TEST_F(Death, OfTheListenerEndsItsClientsAndANewOneWorksAtOnce) {
+TEST_P(Death, OfTheListenerEndsItsClientsAndANewOneWorksAtOnce) {
   Peer peer({"echo", listener_->endpoint()});
   Accept();  // and dropped: closed in good order
   EXPECT_EQ(peer.Join(), 0);
@@ -128,7 +129,7 @@ TEST_F(Death, OfTheListenerEndsItsClientsAndANewOneWorksAtOnce) {
   EXPECT_TRUE(SameBytes(back->buffers[0], buffer));
 }
 
-TEST_F(Death, AStoppedPeerIsNotADeadOne) {
+TEST_P(Death, AStoppedPeerIsNotADeadOne) {
   Peer peer({"echo", listener_->endpoint()});
   const auto connection = Accept();
   peer.Signal(SIGSTOP);
@@ -143,7 +144,7 @@ TEST_F(Death, AStoppedPeerIsNotADeadOne) {
   EXPECT_TRUE(SameBytes(back->buffers[0], buffer));
 }
 
-TEST_F(Death, APoolThatAPeerHoldsIsExhaustedAndRecovers) {
+TEST_P(Death, APoolThatAPeerHoldsIsExhaustedAndRecovers) {
   Peer peer({"hold", listener_->endpoint()});
   const auto connection = Accept();
   Buffer buffer = Pattern(8 << 20, 1);
@@ -167,7 +168,7 @@ TEST_F(Death, APoolThatAPeerHoldsIsExhaustedAndRecovers) {
   EXPECT_TRUE(second->Receive(In(5)).ok());
 }
 
-TEST_F(Death, AForkedChildOwnsNothing) {
+TEST_P(Death, AForkedChildOwnsNothing) {
   Peer peer({"echo", listener_->endpoint()});
   const auto connection = Accept();
   Buffer buffer = Pattern(100'000, 3);
@@ -192,7 +193,7 @@ TEST_F(Death, AForkedChildOwnsNothing) {
   EXPECT_TRUE(connection->Receive(In(5)).ok());
 }
 
-TEST_F(Death, AForkedChildDoesNotKeepItsDeadParentsLinksAlive) {
+TEST_P(Death, AForkedChildDoesNotKeepItsDeadParentsLinksAlive) {
   // A process between us and the peer: it connects, forks a child that lives on, and dies.
   const pid_t middle = fork();
   if (middle == 0) {
@@ -213,10 +214,11 @@ TEST_F(Death, AForkedChildDoesNotKeepItsDeadParentsLinksAlive) {
   EXPECT_EQ(KindOf(connection->Receive(In(1)).status()), ErrorKind::kConnectionLost);
 }
 
-TEST_F(Death, IsNoticedOverTcpFramesToo) {
+TEST_P(Death, IsNoticedOverTcpFramesToo) {
   TransportOptions options = options_;
   options.insecure = true;
   options.link = false;
+  options.carrier = Carrier::kZmq;
   auto listener = Listener::Listen("tcp://127.0.0.1:*", options);
   ASSERT_TRUE(listener.ok());
   Peer peer({"hold", (*listener)->endpoint()});
@@ -227,7 +229,7 @@ TEST_F(Death, IsNoticedOverTcpFramesToo) {
   EXPECT_EQ(KindOf((*connection)->Receive(In(1)).status()), ErrorKind::kConnectionLost);
 }
 
-TEST_F(Death, LeavesNothingInSharedMemoryOrTheTemporaryDirectory) {
+TEST_P(Death, LeavesNothingInSharedMemoryOrTheTemporaryDirectory) {
   const auto count = [](const char* path) {
     size_t files = 0;
     for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(path)) ++files;
@@ -246,6 +248,8 @@ TEST_F(Death, LeavesNothingInSharedMemoryOrTheTemporaryDirectory) {
   listener_->Close();
   EXPECT_EQ(count(dir_.path().c_str()), 0u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Carriers, Death, testing::ValuesIn(kCarriers), CarrierName);
 
 }  // namespace
 }  // namespace pannier

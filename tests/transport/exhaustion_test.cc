@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
-#include <time.h>
 
 #include <algorithm>
 #include <thread>
@@ -52,16 +51,14 @@ class NoDescriptors {
   std::vector<UniqueFd> fill_;
 };
 
-double ProcessorSeconds() {
-  timespec time;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
 // The listener is of another process: ZeroMQ 4.3.4 aborts one whose ipc listener finds no
 // descriptor free for a peer that comes.
 TEST(NoDescriptorFree, IsATypedErrorOfConnectAndListenAtEveryCount) {
   const TempDir dir;
+  {  // The sanitizer of undefined behaviour looks at each type once, and takes a descriptor for it.
+    const Pair pair = MakePair(dir.Endpoint("warm"));
+    EXPECT_FALSE(Listener::Listen(dir.Endpoint("no/such/folder"), {}).ok());
+  }
   const pid_t other = fork();
   if (other == 0) {
     auto listener = Listener::Listen(dir.Endpoint("s"), {});

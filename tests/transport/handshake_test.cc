@@ -33,6 +33,10 @@ TEST(Handshake, BodiesSurviveTheRoundTripAndTruncationIsAnError) {
   Welcome welcome{1, {1, 2, 3}, {1, 2, 3}, "pannier-00"};
   EXPECT_EQ(ParseWelcome(AsBytes(Serialize(welcome)))->link_name, "pannier-00");
   EXPECT_EQ(ParseWelcome(AsBytes(Serialize(welcome)))->token, welcome.token);
+  for (const bool lane : {false, true}) {
+    welcome.lane = lane;
+    EXPECT_EQ(ParseWelcome(AsBytes(Serialize(welcome)))->lane, lane);
+  }
   ExpectExactly(Serialize(welcome), ParseWelcome);
   ExpectExactly(Serialize(Reason{ErrorKind::kLimit, "too much"}), ParseReason);
   ExpectExactly(Serialize(Ready{true, ""}), ParseReady);

@@ -12,15 +12,23 @@ bool Readable(int fd, int millis) {
   return poll(&poll_fd, 1, millis) == 1;
 }
 
-class Readiness : public testing::TestWithParam<bool> {
+struct Way {
+  const char* name;
+  bool link;
+  Carrier carrier;
+};
+
+class Readiness : public testing::TestWithParam<Way> {
  protected:
-  Pair Make() {
+  static TransportOptions Options() {
     TransportOptions options;
-    options.link = GetParam();
+    options.link = GetParam().link;
+    options.carrier = GetParam().carrier;
     // No timer of the pool's makes the descriptor readable.
     options.pool = *Pool::Create({.idle_time = absl::InfiniteDuration()});
-    return MakePair(dir_.Endpoint("s"), options, options);
+    return options;
   }
+  Pair Make() { return MakePair(dir_.Endpoint("s"), Options(), Options()); }
   TempDir dir_;
 };
 
@@ -62,9 +70,7 @@ TEST_P(Readiness, OfEveryMessageOfABurstTakenOneByOne) {
 
 TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
   const Pair pair = Make();
-  TransportOptions options;
-  options.link = GetParam();
-  auto other = Connection::Connect(pair.listener->endpoint(), options, In(5));
+  auto other = Connection::Connect(pair.listener->endpoint(), Options(), In(5));
   ASSERT_TRUE(other.ok());
   auto accepted = pair.listener->Accept(In(5));
   ASSERT_TRUE(accepted.ok());
@@ -78,9 +84,7 @@ TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
 }
 
 TEST_P(Readiness, OfThePeersDeath) {
-  TransportOptions options;
-  options.link = GetParam();
-  auto listener = *Listener::Listen(dir_.Endpoint("s"), options);
+  auto listener = *Listener::Listen(dir_.Endpoint("s"), Options());
   Peer peer({"hold", listener->endpoint()});
   auto connection = listener->Accept(In(20));
   ASSERT_TRUE(connection.ok()) << connection.status();
@@ -111,8 +115,7 @@ TEST_P(Readiness, IsNotForEver) {
 
 TEST_P(Readiness, WhoWaitsGivesIdleMemoryBack) {
   const auto options_of = [](const char* name) {
-    TransportOptions options;
-    options.link = GetParam();
+    TransportOptions options = Options();
     options.pool = *Pool::Create({.name = name, .idle_time = absl::Milliseconds(100)});
     return options;
   };
@@ -130,9 +133,12 @@ TEST_P(Readiness, WhoWaitsGivesIdleMemoryBack) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::Values(true, false), [](const auto& way) {
-  return std::string(way.param ? "Link" : "Frames");
-});
+const Way kWays[] = {{"Link", true, Carrier::kZmq},
+                     {"Frames", false, Carrier::kZmq},
+                     {"Lane", true, Carrier::kLane}};
+
+INSTANTIATE_TEST_SUITE_P(Ways, Readiness, testing::ValuesIn(kWays),
+                         [](const auto& way) { return std::string(way.param.name); });
 
 }  // namespace
 }  // namespace pannier

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -34,6 +35,12 @@ class TempDir {
  private:
   std::string path_;
 };
+
+// For suites that run over both carriers of the stream.
+inline constexpr Carrier kCarriers[] = {Carrier::kZmq, Carrier::kLane};
+inline std::string CarrierName(const testing::TestParamInfo<Carrier>& carrier) {
+  return carrier.param == Carrier::kLane ? "Lane" : "Zmq";
+}
 
 struct Pair {
   std::shared_ptr<Listener> listener;
@@ -80,6 +87,12 @@ inline size_t OpenDescriptors() {
     ++count;
   }
   return count - 1;  // the one that counted
+}
+
+inline double ProcessorSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 inline uint64_t Leases(Pool& pool) {

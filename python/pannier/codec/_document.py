@@ -135,23 +135,18 @@ class Document:
 
 
 def encoding_name(encoding: str | None) -> str:
-    """The name by which pannier._core knows an encoding. Raises LookupError, ValueError."""
+    """The name by which pannier._core knows an encoding. Raises LookupError."""
     if encoding is None:
-        return "keep"
+        return ""
     if encoding == "bytes":
         return "bytes"
     name = codecs.lookup(encoding).name
-    if name not in ("ascii", "iso8859-1", "utf-8"):
-        raise ValueError(f"encoding: {encoding!r} is none of 'ASCII', 'latin1', 'UTF-8', 'bytes'")
-    return name
+    return name if name in ("ascii", "iso8859-1", "utf-8") else encoding
 
 
 def errors_name(errors: str) -> str:
-    """`errors`, if pannier._core knows it. Raises ValueError."""
-    if errors not in ("strict", "ignore", "replace", "surrogateescape"):
-        raise ValueError(
-            f"errors: {errors!r} is none of 'strict', 'ignore', 'replace', 'surrogateescape'"
-        )
+    """`errors`, if Python knows it. Raises LookupError."""
+    codecs.lookup_error(errors)
     return errors
 
 
@@ -171,9 +166,9 @@ def decode(
 
     `data` is anything with contiguous bytes; it is not copied, and kept by the Document.
     `buffers` are those that were pickled out of band, in order. `encoding`, `errors` and
-    `fix_imports` say how to read pickles of Python 2, as for ``pickle.loads``; `encoding` is
-    one of "ASCII", "latin1", "UTF-8", "bytes", or None to keep 8-bit strings apart (``Str8``), so
-    that ``encode`` writes them again.
+    `fix_imports` say how to read pickles of Python 2, as for ``pickle.loads``; `encoding`
+    may also be None, which keeps 8-bit strings apart (``Str8``), so that ``encode`` writes them
+    again.
 
     Raises UnpicklingError, which says where; LimitExceeded.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..trust import Allow, SafeLoads, names_of
-from ._document import encoding_name, errors_name
+from ._document import Limits, encoding_name, errors_name
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -25,6 +26,7 @@ def loads(
     encoding: str = "ASCII",
     errors: str = "strict",
     fix_imports: bool = True,
+    limits: Limits | None = None,
 ) -> Any:
     """Loads a pickle that may come from anybody, as far as it holds data.
 
@@ -39,7 +41,8 @@ def loads(
     that what is loaded is what was checked.
 
     Raises ForbiddenGlobal, which says what was named or misused, and where; UnpicklingError;
-    LimitExceeded for a pickle made to take more time or memory than one of its length should.
+    LimitExceeded for a pickle made to take more time or memory than one of its length should, or
+    more than `limits`.
     """
     load = SafeLoads(names_of(allow), _CONTEXT) if allow else _data_alone
     return load(
@@ -48,4 +51,5 @@ def loads(
         encoding=encoding_name(encoding),
         errors=errors_name(errors),
         fix_imports=fix_imports,
+        limits=None if limits is None else dataclasses.asdict(limits),
     )

@@ -231,15 +231,17 @@ TEST_P(Semantics, OneWayCallsRunInOrderAndAnswerNothing) {
   std::vector<int> seen;
   Begin();
   server_->Method("note", [&](int number) -> Status {
+    const std::lock_guard lock(mutex_);
     seen.push_back(number);
     return absl::UnavailableError("nobody hears this");
   });
   for (int i = 0; i < 50; ++i) ASSERT_TRUE(client_->Notify("note", i).ok());
   ASSERT_TRUE(client_->Notify("nothing").ok());
   EXPECT_EQ(*client_->Call<int>("add", 1, 2), 3);
+  EXPECT_EQ(client_->InFlight(), 0u);
+  const std::lock_guard lock(mutex_);
   ASSERT_EQ(seen.size(), 50u);
   for (int i = 0; i < 50; ++i) EXPECT_EQ(seen[i], i);
-  EXPECT_EQ(client_->InFlight(), 0u);
 }
 
 TEST_P(Semantics, LimitsAreRefusalsAndMayBeRetried) {

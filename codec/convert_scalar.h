@@ -223,6 +223,7 @@ struct Convert<std::string_view> {
 // Text up to its first NUL.
 template <>
 struct Convert<const char*> {
+  static std::string Name() { return "str"; }
   static Value To(const char* text, Builder& builder) {
     return builder.document().NewStrView(text);
   }

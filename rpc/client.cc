@@ -1,12 +1,47 @@
 #include "pannier/rpc/client.h"
 
+#include <algorithm>
+#include <thread>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 #include "pannier/rpc/client_core.h"
 #include "pannier/rpc/pool_allocator.h"
 
 namespace pannier {
 namespace {
+
+// Pauses between attempts, of connecting and of calling: each twice the one before.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(10);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
+// An attempt to connect, after which a new socket may do better.
+constexpr absl::Duration kOneAttempt = absl::Seconds(2);
+// How often a pause asks the interrupt hook.
+constexpr absl::Duration kSlice = absl::Milliseconds(50);
+
+// Sleeps. False if the caller is interrupted.
+bool Pause(absl::Duration pause, const TransportOptions& options) {
+  const Deadline until = Deadline::After(pause);
+  while (!until.Passed()) {
+    std::this_thread::sleep_for(absl::ToChronoNanoseconds(std::min(until.Remaining(), kSlice)));
+    if (options.interrupted && options.interrupted()) return false;
+  }
+  return true;
+}
+
+// May the call be made again, if its caller lets it run twice?
+bool MayTryAgain(const Status& status) {
+  switch (KindOf(status)) {
+    case ErrorKind::kConnectionLost:
+      return true;
+    case ErrorKind::kLimit:
+    case ErrorKind::kRefused:  // said by the server: it did not run the call
+      return RemoteFailureOf(status).has_value();
+    default:
+      return false;
+  }
+}
 
 Status NoCall() { return MakeError(ErrorKind::kInvalidArgument, "this PendingCall holds no call"); }
 
@@ -32,6 +67,11 @@ StatusOr<RawResult> PendingCall::Wait(Deadline deadline) {
   return core_->Wait(*state_, deadline);
 }
 
+Status PendingCall::WaitDone(Deadline deadline) {
+  if (state_ == nullptr) return NoCall();
+  return core_->WaitDone(*state_, deadline);
+}
+
 bool PendingCall::Done() const { return state_ == nullptr || core_->Done(*state_); }
 
 void PendingCall::Cancel() {
@@ -46,6 +86,44 @@ void PendingCall::OnDone(std::function<void()> done) {
   }
 }
 
+PendingStream& PendingStream::operator=(PendingStream&& other) noexcept {
+  if (this != &other) {
+    Cancel();
+    core_ = std::move(other.core_);
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+StatusOr<std::optional<RawResult>> PendingStream::Next(Deadline deadline) {
+  if (state_ == nullptr) return NoCall();
+  return core_->Next(state_, deadline);
+}
+
+Status PendingStream::WaitReady(Deadline deadline) {
+  if (state_ == nullptr) return NoCall();
+  return core_->WaitReady(*state_, deadline);
+}
+
+StatusOr<RawResult> PendingStream::Result() {
+  if (state_ == nullptr) return NoCall();
+  return core_->Wait(*state_, Deadline::Now());
+}
+
+bool PendingStream::Done() const { return state_ == nullptr || core_->Done(*state_); }
+
+void PendingStream::Cancel() {
+  if (state_ != nullptr) core_->Abandon(*state_, /*tell=*/true);
+}
+
+void PendingStream::OnChange(std::function<void()> change) {
+  if (state_ == nullptr) {
+    change();
+  } else {
+    core_->OnChange(*state_, std::move(change));
+  }
+}
+
 StatusOr<std::shared_ptr<Client>> Client::Connect(const std::string& endpoint,
                                                   const ClientOptions& options) {
   rpc::InstallPoolAllocator();
@@ -53,34 +131,153 @@ StatusOr<std::shared_ptr<Client>> Client::Connect(const std::string& endpoint,
       std::shared_ptr<Connection> connection,
       Connection::Connect(endpoint, options.transport, Deadline::After(options.connect_timeout)));
   return std::shared_ptr<Client>(
-      new Client(std::make_shared<internal::ClientCore>(std::move(connection), options.transport)));
+      new Client(endpoint, options,
+                 std::make_shared<internal::ClientCore>(std::move(connection), options.transport)));
 }
 
 Client::~Client() { Close(); }
 
+std::shared_ptr<internal::ClientCore> Client::Core() const {
+  const std::lock_guard lock(mutex_);
+  return core_;
+}
+
+StatusOr<std::shared_ptr<internal::ClientCore>> Client::Usable(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  if (options_.reconnect_timeout <= absl::ZeroDuration()) return core_;
+  const auto& interrupted = options_.transport.interrupted;
+  for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    const std::shared_ptr<internal::ClientCore> core = core_;
+    lock.unlock();  // replies may come, whose callbacks may call
+    core->Dispatch(Deadline::Now()).IgnoreError();
+    PANNIER_RETURN_IF_ERROR(core->AwaitEnd(deadline));
+    const Status ended = core->status();
+    lock.lock();
+    if (core != core_) continue;  // another thread was faster
+    if (closed_ || KindOf(ended) != ErrorKind::kConnectionLost) return core_;
+    if (deadline.Passed()) return Annotate(ended, "and it could not be connected again");
+    if (!connecting_) {
+      PANNIER_RETURN_IF_ERROR(ConnectAgain(lock, deadline, pause));
+      continue;
+    }
+    connected_.wait_for(lock, absl::ToChronoNanoseconds(std::min(deadline.Remaining(), kSlice)));
+    lock.unlock();
+    const bool stop = interrupted && interrupted();
+    lock.lock();
+    if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
+  }
+}
+
+Status Client::ConnectAgain(std::unique_lock<std::mutex>& lock, Deadline deadline,
+                            absl::Duration pause) {
+  connecting_ = true;
+  lock.unlock();
+  auto connection = Connection::Connect(endpoint_, options_.transport,
+                                        Earlier(deadline, Deadline::After(kOneAttempt)));
+  Status interrupted;
+  if (KindOf(connection.status()) == ErrorKind::kInterrupted) {
+    interrupted = connection.status();
+  } else if (!connection.ok() &&
+             !Pause(std::min(pause, deadline.Remaining()), options_.transport)) {
+    interrupted = MakeError(ErrorKind::kInterrupted, "interrupted while connecting again");
+  }
+  lock.lock();
+  connecting_ = false;
+  connected_.notify_all();
+  if (!connection.ok()) return interrupted;
+  if (closed_) {
+    (*connection)->Close();
+  } else {
+    core_ = std::make_shared<internal::ClientCore>(*std::move(connection), options_.transport);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<Client::Started> Client::Start(std::string_view method, const RawArgs& args,
+                                        const internal::CallStart& how) {
+  const bool again = options_.reconnect_timeout > absl::ZeroDuration();
+  const Deadline until = Earlier(how.deadline, Deadline::After(options_.reconnect_timeout));
+  for (;;) {
+    PANNIER_ASSIGN_OR_RETURN(auto core, Usable(until));
+    auto call = core->Start(method, args, how);
+    if (call.ok()) return Started{std::move(core), *std::move(call)};
+    // What could not be sent was not made: another connection may carry it.
+    if (!again || until.Passed() || KindOf(call.status()) != ErrorKind::kConnectionLost) {
+      return call.status();
+    }
+  }
+}
+
+StatusOr<RawResult> Client::CallOnce(std::string_view method, const RawArgs& args,
+                                     Deadline deadline) {
+  PANNIER_ASSIGN_OR_RETURN(const Started started, Start(method, args, {.deadline = deadline}));
+  StatusOr<RawResult> result = started.core->Wait(*started.call, Deadline::Never());
+  if (KindOf(result.status()) == ErrorKind::kInterrupted) {
+    started.core->Abandon(*started.call, /*tell=*/true);
+  }
+  return result;
+}
+
 StatusOr<RawResult> Client::CallRaw(std::string_view method, const RawArgs& args,
                                     Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(const auto call, core_->Start(method, args, deadline));
-  StatusOr<RawResult> result = core_->Wait(*call, Deadline::Never());
-  // The server knows the deadline by itself; of an interrupt it has to be told.
-  if (!result.ok() && KindOf(result.status()) == ErrorKind::kInterrupted) {
-    core_->Abandon(*call, /*tell=*/true);
+  return CallOnce(method, args, deadline);
+}
+
+StatusOr<RawResult> Client::CallRaw(std::string_view method, const RawArgs& args,
+                                    const CallOptions& options) {
+  StatusOr<RawResult> result = CallOnce(method, args, options.deadline);
+  absl::Duration pause = kFirstPause;
+  for (int left = options.retries; left > 0 && MayTryAgain(result.status()); --left) {
+    if (options.deadline.Remaining() <= pause || !Pause(pause, options_.transport)) break;
+    pause = std::min(2 * pause, kLongestPause);
+    result = CallOnce(method, args, options.deadline);
   }
   return result;
 }
 
 StatusOr<PendingCall> Client::StartRaw(std::string_view method, const RawArgs& args,
                                        Deadline deadline) {
-  PANNIER_ASSIGN_OR_RETURN(auto call, core_->Start(method, args, deadline));
-  return PendingCall(core_, std::move(call));
+  PANNIER_ASSIGN_OR_RETURN(Started started, Start(method, args, {.deadline = deadline}));
+  return PendingCall(std::move(started.core), std::move(started.call));
 }
 
-Status Client::Dispatch(Deadline deadline) { return core_->Dispatch(deadline); }
-StatusOr<int> Client::fd() { return core_->connection().fd(); }
-void Client::Close() { core_->Close(); }
-Status Client::status() const { return core_->status(); }
-const ConnectionInfo& Client::info() const { return core_->connection().info(); }
-ConnectionStats Client::Stats() const { return core_->connection().Stats(); }
-const std::shared_ptr<Pool>& Client::pool() const { return core_->connection().pool(); }
+StatusOr<PendingCall> Client::TryStartRaw(std::string_view method, const RawArgs& args,
+                                          Deadline deadline) {
+  PANNIER_ASSIGN_OR_RETURN(Started started,
+                           Start(method, args, {.deadline = deadline, .wait = false}));
+  return PendingCall(std::move(started.core), std::move(started.call));
+}
+
+StatusOr<PendingStream> Client::StartStreamRaw(std::string_view method, const RawArgs& args,
+                                               Deadline deadline, uint32_t credit, bool wait) {
+  if (credit == 0) {
+    return MakeError(ErrorKind::kInvalidArgument, "a sequence needs a credit of at least 1");
+  }
+  PANNIER_ASSIGN_OR_RETURN(
+      Started started, Start(method, args, {.deadline = deadline, .credit = credit, .wait = wait}));
+  return PendingStream(std::move(started.core), std::move(started.call));
+}
+
+Status Client::NotifyRaw(std::string_view method, const RawArgs& args, Deadline deadline) {
+  return Start(method, args, {.deadline = deadline, .one_way = true}).status();
+}
+
+Status Client::Dispatch(Deadline deadline) { return Core()->Dispatch(deadline); }
+StatusOr<int> Client::fd() { return Core()->connection().fd(); }
+bool Client::Unattended() const { return Core()->Unattended(); }
+size_t Client::InFlight() const { return Core()->InFlight(); }
+void Client::Close() {
+  std::shared_ptr<internal::ClientCore> core;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    core = core_;
+  }
+  core->Close();
+}
+Status Client::status() const { return Core()->status(); }
+ConnectionInfo Client::info() const { return Core()->connection().info(); }
+ConnectionStats Client::Stats() const { return Core()->connection().Stats(); }
+std::shared_ptr<Pool> Client::pool() const { return Core()->connection().pool(); }
 
 }  // namespace pannier

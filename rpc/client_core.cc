@@ -10,19 +10,13 @@
 namespace pannier::internal {
 namespace {
 
-// A send that finds no room lets this much time pass before it looks for replies, as a
-// server may have no room for its replies either.
+// A send that finds no room lets this much time pass before it looks for replies, as a server may
+// have no room for its replies either.
 constexpr absl::Duration kSendSlice = absl::Milliseconds(2);
-// With this many calls in flight, one start in kLookEach looks for replies: they shall not
-// pile up at the server while a thread starts call after call and waits for none.
+// With this many calls in flight, one start in kLookEach looks for replies: they shall not pile up
+// at the server while a thread starts call after call and waits for none.
 constexpr size_t kManyCalls = 256;
 constexpr uint64_t kLookEach = 64;
-// How often a follower asks the interrupt hook, as TransportOptions promises.
-constexpr absl::Duration kInterruptSlice = absl::Milliseconds(100);
-
-bool IsWaitError(ErrorKind kind) {
-  return kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kInterrupted;
-}
 
 }  // namespace
 
@@ -44,10 +38,10 @@ Status ClientCore::CheckUsable() const {
                                 "own"));
 }
 
-// ---- Sending ------------------------------------------------------------------------
+// ---- Sending
 
 StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, const RawArgs& args,
-                                                       Deadline deadline) {
+                                                       const CallStart& how) {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   if (method.empty() || method.size() > rpc::kMaxMethodBytes) {
     return MakeError(ErrorKind::kInvalidArgument,
@@ -58,32 +52,50 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
   bool look = false;
   {
     const Lock lock(mutex_);
-    if (!ended_.ok()) return Annotate(ended_, absl::StrCat("call of '", ToAbsl(method), "'"));
+    if (const Status& unusable = Unusable(); !unusable.ok()) {
+      return Annotate(unusable, absl::StrCat("call of '", ToAbsl(method), "'"));
+    }
     // In the table before it is sent: another thread may receive the reply first.
-    call = std::make_shared<CallState>(++last_id_, method, deadline);
-    calls_.emplace(call->id, call);
-    next_expiry_ = Earlier(next_expiry_, deadline);
+    call = std::make_shared<CallState>(++last_id_, method, how);
+    if (!how.one_way) {
+      calls_.emplace(call->id, call);
+      next_expiry_ = Earlier(next_expiry_, how.deadline);
+    }
     look = calls_.size() >= kManyCalls && call->id % kLookEach == 0;
   }
   Status sent = look ? Dispatch(Deadline::Now()) : absl::OkStatus();
-  if (sent.ok()) sent = SendRequest(*call, args);
-  if (!sent.ok()) {
-    const Lock lock(mutex_);
-    calls_.erase(call->id);
-    return Annotate(sent, Describe(*call));
+  if (sent.ok()) sent = SendRequest(*call, args, how);
+  if (sent.ok() && !how.one_way) return call;
+  const Lock lock(mutex_);
+  // Ended by another thread, while it was being sent: its callers learn of it by waiting.
+  if (!sent.ok() && call->done) return call;
+  calls_.erase(call->id);
+  if (sent.ok()) {
+    call->done = true;
+    call->result.emplace(RawResult());
+    return call;
   }
-  return call;
+  const ErrorKind kind = KindOf(sent);
+  if (kind == ErrorKind::kConnectionLost || kind == ErrorKind::kClosed) unsendable_ = sent;
+  const bool full = kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kPoolExhausted;
+  if (full && !how.wait && !how.deadline.Passed()) return nullptr;
+  return Annotate(sent, Describe(*call));
 }
 
-Status ClientCore::SendRequest(const CallState& call, const RawArgs& args) {
+Status ClientCore::SendRequest(const CallState& call, const RawArgs& args, const CallStart& how) {
+  const uint8_t flags = (args.keywords ? rpc::kFlagKeywords : 0) |
+                        (how.credit != 0 ? rpc::kFlagItems : 0) |
+                        (how.one_way ? rpc::kFlagOneWay : 0);
   OutgoingMessage message{.stream = args.stream, .buffers = args.buffers};
   std::vector<Buffer> placed;
   for (bool first = true;; first = false) {
-    const std::string envelope = rpc::RequestEnvelope(
-        call.id, call.method, args.keywords ? rpc::kFlagKeywords : 0, call.deadline);
+    const std::string envelope =
+        rpc::RequestEnvelope(call.id, call.method, flags, call.deadline, how.credit);
     message.envelope = AsBytes(envelope);
-    Status sent = connection_->Send(message, Earlier(call.deadline, Deadline::After(kSendSlice)));
+    Status sent = connection_->Send(
+        message, how.wait ? Earlier(call.deadline, Deadline::After(kSendSlice)) : Deadline::Now());
     const ErrorKind kind = KindOf(sent);
+    if (!how.wait) return sent;
     if (kind != ErrorKind::kDeadlineExceeded && kind != ErrorKind::kPoolExhausted) return sent;
     if (call.deadline.Passed()) return sent;
     if (first) {
@@ -98,191 +110,19 @@ Status ClientCore::SendRequest(const CallState& call, const RawArgs& args) {
   }
 }
 
-// ---- Waiting ------------------------------------------------------------------------
+// ---- The rest
 
-StatusOr<RawResult> ClientCore::Wait(CallState& call, Deadline deadline) {
-  PANNIER_RETURN_IF_ERROR(CheckUsable());
-  const Deadline until = Earlier(deadline, call.deadline);
-  Lock lock(mutex_);
-  while (!call.done) {
-    Status waited;
-    if (!on_duty_) {
-      waited = ReceiveOne(lock, until);
-    } else {
-      CallWaiter waiter;
-      call.waiter = &waiter;
-      waited = SleepAsFollower(lock, waiter, until);
-      call.waiter = nullptr;
-    }
-    if (call.done || waited.ok()) continue;
-    PassDuty();
-    if (KindOf(waited) == ErrorKind::kInterrupted) return Annotate(waited, Describe(call));
-    Status late =
-        MakeError(ErrorKind::kDeadlineExceeded, absl::StrCat(Describe(call), ": no reply in time"));
-    if (!call.deadline.Passed()) return late;
-    Callbacks callbacks;
-    Complete(call, std::move(late), &callbacks);
-    Run(lock, std::move(callbacks));
-  }
-  PassDuty();
-  if (!call.result) {
-    return MakeError(ErrorKind::kInvalidArgument,
-                     absl::StrCat(Describe(call), ": its result was taken before"));
-  }
-  StatusOr<RawResult> result = *std::move(call.result);
-  call.result.reset();
-  return result;
+bool ClientCore::Unattended() const {
+  if (Forked(epoch_)) return false;
+  const Lock lock(mutex_);
+  return !calls_.empty() && !on_duty_;
 }
 
-Status ClientCore::Dispatch(Deadline deadline) {
-  PANNIER_RETURN_IF_ERROR(CheckUsable());
-  Lock lock(mutex_);
-  while (on_duty_) {
-    CallWaiter waiter;
-    Status waited = SleepAsFollower(lock, waiter, deadline);
-    if (KindOf(waited) == ErrorKind::kInterrupted) return waited;
-    if (!waited.ok() && on_duty_) return absl::OkStatus();
-  }
-  Status received = ended_;
-  for (Deadline until = deadline; received.ok() && ended_.ok(); until = Deadline::Now()) {
-    if (on_duty_) break;  // a callback waits, or a thread took over while callbacks ran
-    received = ReceiveOne(lock, until);
-  }
-  if (next_expiry_.Passed()) {
-    Callbacks callbacks;
-    ExpireCalls(&callbacks);
-    Run(lock, std::move(callbacks));
-  }
-  PassDuty();
-  return KindOf(received) == ErrorKind::kDeadlineExceeded ? ended_ : received;
+size_t ClientCore::InFlight() const {
+  if (Forked(epoch_)) return 0;
+  const Lock lock(mutex_);
+  return calls_.size();
 }
-
-Status ClientCore::SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline deadline) {
-  if (deadline.Passed()) return MakeError(ErrorKind::kDeadlineExceeded, "waited for replies");
-  const Deadline until =
-      interrupted_ ? Earlier(deadline, Deadline::After(kInterruptSlice)) : deadline;
-  waiters_.push_back(&waiter);
-  bool woken = true;
-  if (until.never()) {
-    waiter.wake.wait(lock);
-  } else {
-    woken = waiter.wake.wait_until(lock, until.when()) == std::cv_status::no_timeout;
-  }
-  std::erase(waiters_, &waiter);
-  if (!woken && interrupted_) {
-    lock.unlock();
-    const bool stop = interrupted_();
-    lock.lock();
-    if (stop) return MakeError(ErrorKind::kInterrupted, "interrupted");
-  }
-  return absl::OkStatus();  // whether the deadline passed is asked above, the next time
-}
-
-void ClientCore::PassDuty() {
-  if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
-}
-
-// ---- Receiving ----------------------------------------------------------------------
-
-Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline) {
-  on_duty_ = true;
-  lock.unlock();
-  StatusOr<Message> message = connection_->Receive(deadline);
-  lock.lock();
-  on_duty_ = false;
-  Callbacks callbacks;
-  if (message.ok()) {
-    const Status handled = HandleMessage(*std::move(message), &callbacks);
-    if (!handled.ok()) EndAll(handled, &callbacks);
-  } else if (IsWaitError(KindOf(message.status()))) {
-    return message.status();
-  } else if (KindOf(message.status()) == ErrorKind::kSystem) {
-    // A message was lost, and of which call it was nobody can tell.
-    FailAll(message.status(), &callbacks);
-    Run(lock, std::move(callbacks));
-    return message.status();
-  } else {
-    EndAll(message.status(), &callbacks);
-  }
-  Run(lock, std::move(callbacks));
-  return absl::OkStatus();
-}
-
-Status ClientCore::HandleMessage(Message message, Callbacks* callbacks) {
-  PANNIER_ASSIGN_OR_RETURN(const rpc::Envelope envelope,
-                           rpc::ParseEnvelope(message.envelope.span()));
-  StatusOr<RawResult> result = RawResult();
-  if (!envelope.known()) {
-    result = MakeError(ErrorKind::kCorruptMessage, rpc::DescribeUnknown(envelope));
-  } else if (envelope.kind() == rpc::EnvelopeKind::kReply) {
-    result = RawResult{std::move(message.stream), std::move(message.buffers)};
-  } else if (envelope.kind() == rpc::EnvelopeKind::kError) {
-    PANNIER_ASSIGN_OR_RETURN(RemoteFailure failure, rpc::ParseFailure(envelope.rest, nullptr));
-    failure.exception = AsText(message.stream.span());
-    if (envelope.header.call_id == rpc::kNoCall) {
-      return MakeRemoteError(failure, connection_->info().peer);
-    }
-    result = MakeRemoteError(failure);
-  } else {
-    return MakeError(ErrorKind::kCorruptMessage,
-                     absl::StrCat("envelope of kind ", envelope.header.kind, " from a server"));
-  }
-  const auto found = calls_.find(envelope.header.call_id);
-  // Late: the caller gave up. What came is handed back here.
-  if (found == calls_.end()) return absl::OkStatus();
-  const std::shared_ptr<CallState> call = found->second;
-  if (!result.ok()) result = Annotate(result.status(), Describe(*call));
-  Complete(*call, std::move(result), callbacks);
-  return absl::OkStatus();
-}
-
-void ClientCore::Complete(CallState& call, StatusOr<RawResult> result, Callbacks* callbacks) {
-  call.done = true;
-  call.result.emplace(std::move(result));
-  if (call.waiter != nullptr) call.waiter->wake.notify_one();
-  if (call.on_done) callbacks->push_back(std::exchange(call.on_done, nullptr));
-  calls_.erase(call.id);  // may destroy the call's last owner but the caller's: keep it last
-}
-
-void ClientCore::FailAll(const Status& status, Callbacks* callbacks) {
-  while (!calls_.empty()) {
-    const std::shared_ptr<CallState> call = calls_.begin()->second;
-    Complete(*call, Annotate(status, Describe(*call)), callbacks);
-  }
-}
-
-void ClientCore::EndAll(const Status& status, Callbacks* callbacks) {
-  if (ended_.ok()) ended_ = status;
-  FailAll(status, callbacks);
-}
-
-void ClientCore::ExpireCalls(Callbacks* callbacks) {
-  std::vector<std::shared_ptr<CallState>> expired;
-  next_expiry_ = Deadline::Never();
-  for (const auto& [id, call] : calls_) {
-    if (call->deadline.Passed()) {
-      expired.push_back(call);
-    } else {
-      next_expiry_ = Earlier(next_expiry_, call->deadline);
-    }
-  }
-  for (const auto& call : expired) {
-    Complete(*call,
-             MakeError(ErrorKind::kDeadlineExceeded,
-                       absl::StrCat(Describe(*call), ": no reply in time")),
-             callbacks);
-  }
-}
-
-void ClientCore::Run(Lock& lock, Callbacks callbacks) {
-  if (callbacks.empty()) return;
-  lock.unlock();
-  for (const auto& callback : callbacks) callback();
-  callbacks.clear();
-  lock.lock();
-}
-
-// ---- The rest -----------------------------------------------------------------------
 
 bool ClientCore::Done(const CallState& call) const {
   if (Forked(epoch_)) return true;
@@ -301,6 +141,17 @@ void ClientCore::OnDone(CallState& call, std::function<void()> done) {
   done();
 }
 
+void ClientCore::OnChange(CallState& call, std::function<void()> change) {
+  if (!Forked(epoch_)) {
+    const Lock lock(mutex_);
+    if (!call.done) {
+      call.on_change = change;
+      if (call.items.empty()) return;
+    }
+  }
+  change();
+}
+
 void ClientCore::Abandon(CallState& call, bool tell) {
   if (Forked(epoch_)) return;
   {
@@ -308,11 +159,16 @@ void ClientCore::Abandon(CallState& call, bool tell) {
     if (call.done) return;
     Callbacks callbacks;
     call.on_done = nullptr;
+    call.on_change = nullptr;
+    call.items.clear();
     Complete(call, MakeError(ErrorKind::kCancelled, absl::StrCat(Describe(call), ": cancelled")),
              &callbacks);
   }
-  if (!tell) return;
-  const std::string envelope = rpc::CancelEnvelope(call.id);
+  if (tell) SendCancel(call.id, /*expired=*/false);
+}
+
+void ClientCore::SendCancel(uint64_t id, bool expired) {
+  const std::string envelope = rpc::CancelEnvelope(id, expired);
   // A hint: if there is no room for it, the server runs the call in vain.
   connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now()).IgnoreError();
 }
@@ -331,7 +187,7 @@ void ClientCore::Close() {
 Status ClientCore::status() const {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   const Lock lock(mutex_);
-  return ended_;
+  return Unusable();
 }
 
 }  // namespace pannier::internal

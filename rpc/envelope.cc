@@ -9,13 +9,13 @@
 namespace pannier::rpc {
 namespace {
 
-// Texts of an error envelope, in bytes. Together with the header they stay below the most
-// that an envelope may have (65,536).
+// Texts of an error envelope, in bytes. Together with the header they stay below the most that an
+// envelope may have (65,536).
 constexpr size_t kMaxTypeBytes = 1024;  // module and qualified name each
 constexpr size_t kMaxErrorMessageBytes = 16 << 10;
 constexpr size_t kMaxTracebackBytes = 40 << 10;
 
-constexpr uint8_t kKnownFlags = kFlagKeywords;
+constexpr uint8_t kKnownFlags = kFlagKeywords | kFlagItems | kFlagOneWay;
 
 bool IsUtf8Tail(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
 
@@ -56,10 +56,14 @@ bool Envelope::known() const {
   if (header.version != kEnvelopeVersion) return false;
   switch (kind()) {
     case EnvelopeKind::kRequest:
-      return (header.flags & ~kKnownFlags) == 0;
+      return (header.flags & ~kKnownFlags) == 0 &&
+             (header.flags & (kFlagItems | kFlagOneWay)) != (kFlagItems | kFlagOneWay);
+    case EnvelopeKind::kCancel:
+      return (header.flags & ~kFlagExpired) == 0;
     case EnvelopeKind::kReply:
     case EnvelopeKind::kError:
-    case EnvelopeKind::kCancel:
+    case EnvelopeKind::kItem:
+    case EnvelopeKind::kCredit:
       return header.flags == 0;
   }
   return false;
@@ -86,6 +90,7 @@ StatusOr<Envelope> ParseEnvelope(ByteSpan bytes) {
   header.sent_at_ns = reader.Read<uint64_t>();
   header.method_size = reader.Read<uint16_t>();
   reader.ReadSpan(sizeof(header.reserved));
+  header.credit = reader.Read<uint32_t>();
   envelope.method = AsText(reader.ReadSpan(header.method_size));
   if (!reader.ok()) {
     return Corrupt(absl::StrCat("envelope of ", bytes.size(), " bytes ends in its header"));
@@ -110,7 +115,7 @@ std::string DescribeUnknown(const Envelope& envelope) {
 }
 
 std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
-                            Deadline deadline) {
+                            Deadline deadline, uint32_t credit) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(EnvelopeKind::kRequest);
   header.flags = flags;
@@ -120,19 +125,22 @@ std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t f
   }
   header.sent_at_ns = MonotonicNanos();
   header.method_size = static_cast<uint16_t>(method.size());
+  header.credit = credit;
   return Serialize(header, method);
 }
 
-std::string ReplyEnvelope(uint64_t call_id) {
+std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit) {
   EnvelopeHeader header;
-  header.kind = static_cast<uint8_t>(EnvelopeKind::kReply);
+  header.kind = static_cast<uint8_t>(kind);
   header.call_id = call_id;
+  header.credit = credit;
   return Serialize(header, {});
 }
 
-std::string CancelEnvelope(uint64_t call_id) {
+std::string CancelEnvelope(uint64_t call_id, bool expired) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(EnvelopeKind::kCancel);
+  header.flags = expired ? kFlagExpired : 0;
   header.call_id = call_id;
   return Serialize(header, {});
 }

@@ -1,5 +1,5 @@
-// What stands in the envelope of each message of a call: docs/wire_format.md, "Calls".
-// Internal to rpc/ and its tests.
+// What stands in the envelope of each message of a call: docs/wire_format.md, "Calls". Internal to
+// rpc/ and its tests.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,21 @@ inline constexpr uint32_t kEnvelopeMagic = 0x43524E50;  // "PNRC"
 inline constexpr uint16_t kEnvelopeVersion = 1;
 inline constexpr size_t kMaxMethodBytes = 1024;
 
-enum class EnvelopeKind : uint8_t { kRequest = 1, kReply = 2, kError = 3, kCancel = 4 };
+enum class EnvelopeKind : uint8_t {
+  kRequest = 1,
+  kReply = 2,
+  kError = 3,
+  kCancel = 4,
+  kItem = 5,
+  kCredit = 6
+};
 
 // Flags of a request.
 inline constexpr uint8_t kFlagKeywords = 1;  // the stream is a pair (tuple, dict)
+inline constexpr uint8_t kFlagItems = 2;     // the caller wants a sequence of values
+inline constexpr uint8_t kFlagOneWay = 4;    // nothing is answered
+// Flag of a cancel.
+inline constexpr uint8_t kFlagExpired = 1;  // the call's deadline passed, by the caller's clock
 
 // Remaining time that means: no deadline.
 inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
@@ -37,7 +48,8 @@ struct EnvelopeHeader {
   uint64_t remaining_ns = kNoDeadline;  // request
   uint64_t sent_at_ns = 0;              // request: the sender's CLOCK_MONOTONIC
   uint16_t method_size = 0;             // request
-  uint8_t reserved[6] = {};
+  uint8_t reserved[2] = {};
+  uint32_t credit = 0;  // request with kFlagItems, credit: so many (more) items may be sent
 };
 static_assert(sizeof(EnvelopeHeader) == 40);
 
@@ -49,8 +61,8 @@ struct Envelope {
   ByteSpan rest;            // what follows header and method
 
   EnvelopeKind kind() const { return static_cast<EnvelopeKind>(header.kind); }
-  // False if it is of another version, of a kind that this one does not have, or has
-  // flags that it does not know.
+  // False if it is of another version, of a kind that this one does not have, or has flags that it
+  // does not know.
   bool known() const;
 };
 
@@ -61,20 +73,21 @@ std::string DescribeUnknown(const Envelope& envelope);
 
 // REQUIRES: method.size() <= kMaxMethodBytes.
 std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
-                            Deadline deadline);
-std::string ReplyEnvelope(uint64_t call_id);
-std::string CancelEnvelope(uint64_t call_id);
-// The failure's pickled exception is not part of it: it is the message's stream. Texts that
-// are too long are cut: of a message the end, of a traceback the beginning.
+                            Deadline deadline, uint32_t credit = 0);
+// Of a kind of which the header says all: reply, cancel, item, credit.
+std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit = 0);
+std::string CancelEnvelope(uint64_t call_id, bool expired);
+// The failure's pickled exception is not part of it: it is the message's stream. Texts that are too
+// long are cut: of a message the end, of a traceback the beginning.
 std::string ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure);
 
-// The body of an error envelope without its exception, and back. `*rest` is what follows;
-// may be null. Errors: CorruptMessage.
+// The body of an error envelope without its exception, and back. `*rest` is what follows; may be
+// null. Errors: CorruptMessage.
 std::string SerializeFailure(const RemoteFailure& failure);
 StatusOr<RemoteFailure> ParseFailure(ByteSpan bytes, ByteSpan* rest);
 
-// When the caller of a request, received now, gives up, on this side's clock. Time under way
-// is taken off where `same_host`: both sides then read one clock.
+// When the caller of a request, received now, gives up, on this side's clock. Time under way is
+// taken off where `same_host`: both sides then read one clock.
 Deadline DeadlineOf(const EnvelopeHeader& header, bool same_host);
 
 }  // namespace pannier::rpc

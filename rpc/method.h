@@ -1,14 +1,16 @@
-// From a C++ callable to a RawHandler: arguments are unpickled as the types in its signature,
-// and what it returns is pickled. Used through Server::Method.
+// From a C++ callable to a RawHandler: arguments are unpickled as the types in its signature, and
+// what it returns is pickled. Used through Server::Method.
 //
 // Parameters are taken by value or by const reference, of any type that codec/convert.h maps.
-// ArrayView, string_view and ByteSpan are fine as parameters: what they look into lives until
-// the result is pickled, and an ArrayView may be kept longer, as it holds its buffer. Results
-// are a T, StatusOr<T>, Status or void; the last two become None.
+// ArrayView, string_view and ByteSpan are fine as parameters: what they look into lives until the
+// result is pickled, and an ArrayView may be kept longer, as it holds its buffer. Results are a T,
+// StatusOr<T>, Status or void; the last two become None. A first parameter CallContext& is not the
+// caller's: it is the call.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -17,12 +19,13 @@
 #include "pannier/base/status.h"
 #include "pannier/codec/dumps.h"
 #include "pannier/codec/loads.h"
+#include "pannier/rpc/call_context.h"
 #include "pannier/rpc/raw.h"
 
 namespace pannier::rpc {
 
-// The arguments of `call`, from which it takes stream and buffers. Errors: InvalidArgument
-// (keyword arguments), Unpickling, Limit.
+// The arguments of `call`, from which it takes stream and buffers. Errors: InvalidArgument (keyword
+// arguments), Unpickling, Limit.
 StatusOr<codec::Document> DecodeArguments(RawCall& call);
 // Error of the method's arguments, for its caller: "scale(): argument 1: expected ...".
 Status ArgumentError(std::string_view method, const Status& status);
@@ -54,25 +57,67 @@ StatusOr<RawResult> EncodeResult(const R& result) {
   }
 }
 
-template <class F, class R, class... A>
-RawHandler MakeHandler(std::shared_ptr<F> function, const std::function<R(A...)>*) {
-  return [function = std::move(function)](RawCall& call) -> StatusOr<RawResult> {
-    using Arguments = std::tuple<typename ParameterOf<A>::Type...>;
-    StatusOr<codec::Document> document = DecodeArguments(call);
-    if (!document.ok()) return ArgumentError(call.method, document.status());
-    StatusOr<Arguments> arguments = codec::ArgumentsAs<Arguments>(*document);
-    if (!arguments.ok()) return ArgumentError(call.method, arguments.status());
-    if constexpr (std::is_void_v<R>) {
-      std::apply(*function, *std::move(arguments));
-      return EncodeResult(nullptr);
-    } else {
-      return EncodeResult<std::remove_cvref_t<R>>(std::apply(*function, *std::move(arguments)));
-    }
+// Calls `function` with the caller's arguments, as the types A, behind those of `context`.
+template <class R, class... A, class F, class... C>
+StatusOr<RawResult> Apply(F& function, RawCall& call, C&... context) {
+  using Arguments = std::tuple<typename ParameterOf<A>::Type...>;
+  StatusOr<codec::Document> document = DecodeArguments(call);
+  if (!document.ok()) return ArgumentError(call.method, document.status());
+  StatusOr<Arguments> arguments = codec::ArgumentsAs<Arguments>(*document);
+  if (!arguments.ok()) return ArgumentError(call.method, arguments.status());
+  const auto run = [&](auto&&... argument) -> R {
+    return function(context..., std::forward<decltype(argument)>(argument)...);
   };
+  if constexpr (std::is_void_v<R>) {
+    std::apply(run, *std::move(arguments));
+    return EncodeResult(nullptr);
+  } else {
+    return EncodeResult<std::remove_cvref_t<R>>(std::apply(run, *std::move(arguments)));
+  }
 }
 
-// A method whose types are known at run time only: given the Document whose root is the tuple
-// of arguments, it returns a Value of that Document, into which it may put new ones.
+template <class T>
+std::string NameOfResult() {
+  if constexpr (std::is_void_v<T> || std::is_same_v<T, Status>) {
+    return "None";
+  } else if constexpr (kIsStatusOr<T>) {
+    return NameOfResult<typename T::value_type>();
+  } else {
+    return codec::NameOf<T>();
+  }
+}
+// "(float32, str) -> None"
+template <class R, class... A>
+std::string TextOf() {
+  std::string text = "(";
+  (text.append(text.size() > 1 ? ", " : "").append(codec::NameOf<typename ParameterOf<A>::Type>()),
+   ...);
+  return text + ") -> " + NameOfResult<std::remove_cvref_t<R>>();
+}
+
+// A callable's signature, and what introspection says of it.
+template <class Function>
+struct Signature;
+template <class R, class... A>
+struct Signature<std::function<R(A...)>> {
+  template <class F>
+  static StatusOr<RawResult> Call(F& function, RawCall& call) {
+    return Apply<R, A...>(function, call);
+  }
+  static std::string Text() { return TextOf<R, A...>(); }
+};
+template <class R, class... A>
+struct Signature<std::function<R(CallContext&, A...)>> {
+  template <class F>
+  static StatusOr<RawResult> Call(F& function, RawCall& call) {
+    const std::shared_ptr<CallContext> context = call.context;
+    return Apply<R, A...>(function, call, *context);
+  }
+  static std::string Text() { return TextOf<R, A...>(); }
+};
+
+// A method whose types are known at run time only: given the Document whose root is the tuple of
+// arguments, it returns a Value of that Document, into which it may put new ones.
 using DynamicHandler = std::function<StatusOr<codec::Value>(codec::Document& arguments)>;
 RawHandler HandlerOfDynamic(DynamicHandler handler);
 
@@ -84,11 +129,21 @@ concept HasOneSignature = requires(F function) {
 template <class F>
 RawHandler HandlerOf(F function) {
   static_assert(HasOneSignature<F>,
-                "a method's parameters are read from its signature: give a function or a function "
+                "a method's parameters are read from its signature: give a function or a "
+                "function "
                 "object with one operator() that is no template (no `auto` parameters)");
-  using Signature = decltype(std::function{std::declval<F>()});
-  return MakeHandler(std::make_shared<F>(std::move(function)),
-                     static_cast<const Signature*>(nullptr));
+  return [function = std::make_shared<F>(std::move(function))](RawCall& call) {
+    return Signature<decltype(std::function{std::declval<F>()})>::Call(*function, call);
+  };
+}
+
+template <class F>
+std::string SignatureOf() {
+  if constexpr (HasOneSignature<F>) {
+    return Signature<decltype(std::function{std::declval<F>()})>::Text();
+  } else {
+    return {};  // HandlerOf says why it does not compile
+  }
 }
 
 }  // namespace pannier::rpc

@@ -12,5 +12,6 @@
 #include "pannier/rpc/remote_error.h"
 #include "pannier/rpc/server.h"
 #include "pannier/rpc/worker.h"
+#include "pannier/rpc/worker_pool.h"
 #include "pannier/shm/pool.h"
 #include "pannier/transport/connection.h"

@@ -10,9 +10,17 @@
 namespace pannier::rpc {
 
 Status ReplyQueue::SendResult(uint64_t call_id, RawResult result, Deadline deadline) {
-  return SendOrKeep({call_id, ReplyEnvelope(call_id), std::move(result.stream),
-                     std::move(result.buffers), deadline, Deadline::After(limits_.pool_patience),
+  return SendOrKeep({call_id, PlainEnvelope(EnvelopeKind::kReply, call_id),
+                     std::move(result.stream), std::move(result.buffers), deadline,
+                     Deadline::After(limits_.pool_patience),
                      /*is_error=*/false});
+}
+
+Status ReplyQueue::SendItem(uint64_t call_id, RawResult item, Deadline deadline,
+                            std::function<void()> failed) {
+  return SendOrKeep({call_id, PlainEnvelope(EnvelopeKind::kItem, call_id), std::move(item.stream),
+                     std::move(item.buffers), deadline, Deadline::After(limits_.pool_patience),
+                     /*is_error=*/false, std::move(failed)});
 }
 
 Status ReplyQueue::SendError(uint64_t call_id, const Status& status, Deadline deadline) {
@@ -34,6 +42,18 @@ ReplyQueue::Reply ReplyQueue::ErrorReply(uint64_t call_id, const Status& status,
 }
 
 Status ReplyQueue::SendOrKeep(Reply reply) {
+  std::vector<std::function<void()>> failed;
+  Status kept;
+  {
+    const std::lock_guard lock(mutex_);
+    kept = SendOrKeepLocked(std::move(reply));
+    failed.swap(failed_);
+  }
+  for (const auto& tell : failed) tell();
+  return kept;
+}
+
+Status ReplyQueue::SendOrKeepLocked(Reply reply) {
   if (waiting_.empty() && Attempt(reply)) return absl::OkStatus();
   // Without room in the pool they stay where they are, and are copied when they are sent.
   if (auto placed =
@@ -62,12 +82,22 @@ uint64_t ReplyQueue::BytesOf(const Reply& reply) const {
   return bytes;
 }
 
+bool ReplyQueue::empty() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.empty();
+}
+
 void ReplyQueue::Flush() {
-  while (!waiting_.empty()) {
-    if (!Attempt(waiting_.front())) return;
-    waiting_bytes_ -= waiting_.front().bytes;
-    waiting_.pop_front();
+  std::vector<std::function<void()>> failed;
+  {
+    const std::lock_guard lock(mutex_);
+    while (!waiting_.empty() && Attempt(waiting_.front())) {
+      waiting_bytes_ -= waiting_.front().bytes;
+      waiting_.pop_front();
+    }
+    failed.swap(failed_);
   }
+  for (const auto& tell : failed) tell();
 }
 
 bool ReplyQueue::Attempt(Reply& reply) {
@@ -91,6 +121,7 @@ bool ReplyQueue::Attempt(Reply& reply) {
       break;
   }
   if (sent.ok() || reply.is_error) return true;
+  if (reply.failed) failed_.push_back(std::move(reply.failed));
   const uint64_t bytes = reply.bytes;  // what it is counted with
   reply = ErrorReply(reply.call_id, Annotate(sent, "the result could not be sent"), reply.deadline);
   reply.bytes = bytes;

@@ -1,11 +1,13 @@
-// ReplyQueue: the replies of one connection that its receiver has no room for yet, so that
-// a caller that reads slowly, or never, does not hold up the server. Internal to rpc/.
-// One thread: the serving one.
+// ReplyQueue: the replies of one connection that its receiver has no room for yet, so that a caller
+// that reads slowly, or never, does not hold up the server. Internal to rpc/. Thread-safe: handlers
+// answer on their own threads, and the serving one flushes.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -27,15 +29,19 @@ class ReplyQueue {
   ReplyQueue(std::shared_ptr<Connection> connection, const Limits& limits)
       : connection_(std::move(connection)), limits_(limits) {}
 
-  // Sends a result, or keeps it for Flush; one that cannot be sent becomes an error reply that
-  // says why. `deadline` is the caller's: a reply that waits longer is dropped. Errors: Limit
-  // (too much waits: close the connection). A lost connection is no error here.
+  // Sends a result, or keeps it for Flush; one that cannot be sent becomes an error reply that says
+  // why. `deadline` is the caller's: a reply that waits longer is dropped. Errors: Limit (too much
+  // waits: close the connection). A lost connection is no error here.
   Status SendResult(uint64_t call_id, RawResult result, Deadline deadline);
+  // Likewise one value of a sequence. If it cannot be sent, ever, the call ends with the error that
+  // says why, and `failed` is called, under no lock but this queue's.
+  Status SendItem(uint64_t call_id, RawResult item, Deadline deadline,
+                  std::function<void()> failed);
   // Likewise an error reply, of `status`.
   Status SendError(uint64_t call_id, const Status& status, Deadline deadline);
   // Tries again what waits.
   void Flush();
-  bool empty() const { return waiting_.empty(); }
+  bool empty() const;
 
  private:
   struct Reply {
@@ -46,18 +52,22 @@ class ReplyQueue {
     Deadline deadline;  // the caller's
     Deadline patience;  // for memory of the pool
     bool is_error;
+    std::function<void()> failed = {};  // of an item
     uint64_t bytes = 0;  // of memory that it holds while it waits, but for the pool's
   };
   static Reply ErrorReply(uint64_t call_id, const Status& status, Deadline deadline);
   Status SendOrKeep(Reply reply);
+  Status SendOrKeepLocked(Reply reply);
   uint64_t BytesOf(const Reply& reply) const;
   // True if the reply is done with: sent, or not to be sent any more. False: it has to wait.
   bool Attempt(Reply& reply);
 
   const std::shared_ptr<Connection> connection_;
   const Limits limits_;
+  mutable std::mutex mutex_;  // guards the rest; sends never wait
   std::deque<Reply> waiting_;
-  uint64_t waiting_bytes_ = 0;  // sum of their bytes
+  uint64_t waiting_bytes_ = 0;                 // sum of their bytes
+  std::vector<std::function<void()>> failed_;  // to be called when the lock is gone
 };
 
 }  // namespace pannier::rpc

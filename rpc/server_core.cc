@@ -1,26 +1,47 @@
 #include "pannier/rpc/server_core.h"
 
+#include <algorithm>
+#include <deque>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
-#include "pannier/rpc/invoke.h"
 #include "pannier/rpc/pool_allocator.h"
 
 namespace pannier::internal {
 namespace {
 
-// How soon a reply that found no room is tried again. Nothing tells of room, and a caller
-// that lets a thousand replies wait does not notice milliseconds.
+// How soon a reply that found no room is tried again. Nothing tells of room, and a caller that lets
+// a thousand replies wait does not notice milliseconds.
 constexpr absl::Duration kRetry = absl::Milliseconds(2);
-// Most names that an error about an unknown method lists.
-constexpr size_t kMaxNames = 16;
+// How soon the serving thread sees that the time of a call that OnReady waits for is over.
+constexpr absl::Duration kParkedLook = absl::Milliseconds(50);
+// Most messages that are taken in before the next handler runs, and most calls that wait in a
+// server whose serving thread runs them: the others wait at their callers.
+constexpr int kMostTakenIn = 64;
+constexpr size_t kMostQueued = 64;
+
+// The options, with an interrupt hook that tells `work` what it said: a wait that Wake ended and
+// one that the hook ended look the same.
+ServerOptions Watched(ServerOptions options, const std::shared_ptr<ServerWork>& work) {
+  if (auto hook = std::move(options.transport.interrupted)) {
+    options.transport.interrupted = [hook = std::move(hook), work] {
+      if (!hook()) return false;
+      work->interrupted = true;
+      return true;
+    };
+  }
+  return options;
+}
 
 }  // namespace
 
 ServerCore::ServerCore(ServerOptions options)
-    : options_(std::move(options)), epoch_(ProcessEpoch()) {
+    : work_(std::make_shared<ServerWork>(/*own_thread=*/options.threads == 0)),
+      options_(Watched(std::move(options), work_)),
+      epoch_(ProcessEpoch()) {
   rpc::InstallPoolAllocator();
 }
 
@@ -35,11 +56,11 @@ ServerCore::~ServerCore() {
   Retire();
 }
 
-void ServerCore::RawMethod(std::string name, RawHandler handler) {
-  auto shared = std::make_shared<const RawHandler>(std::move(handler));
+void ServerCore::RawMethod(std::string name, RawHandler handler, MethodInfo info) {
+  NamedMethod method{std::make_shared<const RawHandler>(std::move(handler)), std::move(info)};
   const std::lock_guard lock(mutex_);
   // The old handler is destroyed after the lock is gone.
-  methods_[std::move(name)].swap(shared);
+  std::swap(methods_[std::move(name)], method);
 }
 
 Status ServerCore::Listen(const std::string& endpoint) {
@@ -50,8 +71,8 @@ Status ServerCore::Listen(const std::string& endpoint) {
                                   listener_->endpoint()));
   }
   PANNIER_ASSIGN_OR_RETURN(listener_, Listener::Listen(endpoint, options_.transport));
-  stop_ = false;
-  waking_ = listener_.get();
+  work_->Reopen();
+  work_->Employ(listener_.get());
   return absl::OkStatus();
 }
 
@@ -71,22 +92,12 @@ Status ServerCore::Serve() {
   return ServeClaimed(*listener);
 }
 
-Status ServerCore::ServeClaimed(Listener& listener) {
-  Status ended = Loop(listener);
-  for (auto& [connection, peer] : peers_) peer.connection->Close();
-  peers_.clear();
-  replies_wait_ = false;
-  Retire();
-  return ended;
-}
-
 // Closes the listener, once no Stop uses it.
 void ServerCore::Retire() {
   std::shared_ptr<Listener> listener;
   {
     const std::lock_guard lock(mutex_);
-    waking_ = nullptr;
-    while (stopping_ != 0) std::this_thread::yield();
+    work_->Retire();
     listener.swap(listener_);
     serving_ = false;
   }
@@ -128,53 +139,185 @@ Status ServerCore::Wait() {
   return std::exchange(thread_status_, absl::OkStatus());
 }
 
-void ServerCore::Stop() {
-  ++stopping_;
-  stop_ = true;
-  if (Listener* listener = waking_; listener != nullptr) listener->Wake();
-  --stopping_;
-}
-
 std::string ServerCore::endpoint() const {
   const std::lock_guard lock(mutex_);
   return listener_ != nullptr ? listener_->endpoint() : std::string();
 }
 
-// ---- The serving thread -------------------------------------------------------------
+ServerStats ServerCore::Stats() const {
+  const size_t queued = work_->queued();
+  const std::lock_guard lock(work_->mutex);
+  ServerStats stats = work_->stats;
+  stats.queued = queued;
+  return stats;
+}
+
+void ServerCore::Work() { work_->RunTasks(); }
+
+// ---- The serving thread
+
+Status ServerCore::ServeClaimed(Listener& listener) {
+  std::vector<std::thread> threads;
+  Status ended;
+  try {
+    for (size_t i = 0; options_.own_threads && i < options_.threads; ++i) {
+      threads.emplace_back([this] { Work(); });
+    }
+  } catch (const std::system_error& error) {
+    ended = SystemError(error.code().value(), "serve: a handler thread");
+  }
+  if (ended.ok()) ended = Loop(listener);
+  EndCalls();
+  work_->AwaitRunners();
+  for (std::thread& thread : threads) thread.join();
+  for (auto& [connection, peer] : peers_) peer->replies.Flush();
+  for (auto& [connection, peer] : peers_) peer->connection->Close();
+  {
+    const std::lock_guard lock(work_->mutex);
+    work_->stats.connections = 0;
+  }
+  peers_.clear();
+  Retire();
+  return ended;
+}
+
+// Handlers that run are told; calls that wait for a thread end unanswered.
+void ServerCore::EndCalls() {
+  const std::deque<ServerWork::Task> tasks = work_->Close();
+  std::vector<std::shared_ptr<ServerCall>> calls;
+  {
+    const std::lock_guard lock(work_->mutex);
+    for (auto& [connection, peer] : peers_) {
+      for (auto& [id, weak] : peer->calls) {
+        if (auto call = weak.lock()) calls.push_back(std::move(call));
+      }
+    }
+    work_->parked.clear();
+    work_->doomed.clear();
+  }
+  for (const auto& call : calls) {
+    call->Cancel(MakeError(ErrorKind::kClosed, "the server stops"));
+    if (!call->started()) call->Abandon();
+  }
+}
 
 Status ServerCore::Loop(Listener& listener) {
-  while (!stop_) {
-    StatusOr<Listener::Event> event =
-        listener.Next(replies_wait_ ? Deadline::After(kRetry) : Deadline::Never());
-    if (event.ok()) {
+  const bool runs_handlers = options_.threads == 0;
+  work_->Enter([this, &listener](Deadline deadline) {
+    // A few: a handler asks for news of its own call, and comes back.
+    for (int i = 0; i < kMostTakenIn; ++i) {
+      StatusOr<Listener::Event> event = listener.Next(i == 0 ? deadline : Deadline::Now());
+      if (!event.ok()) break;  // what it is, the loop finds out
       OnEvent(*std::move(event));
-    } else if (KindOf(event.status()) != ErrorKind::kDeadlineExceeded && !stop_) {
-      return Annotate(event.status(), "serve");
     }
-    if (replies_wait_) FlushReplies();
+    LookAround();
+  });
+  Status ended;
+  int taken_in = 0;
+  bool ran = false;  // a handler, and nothing was looked for since
+  while (ended.ok() && !work_->stopped() && !Drained()) {
+    const size_t queued = runs_handlers ? work_->queued() : 0;
+    if (queued < kMostQueued) {
+      const bool look = queued > 0 || ran;
+      StatusOr<Listener::Event> event = listener.Next(look ? Deadline::Now() : NextLook());
+      if (event.ok()) {
+        OnEvent(*std::move(event));
+      } else {
+        ended = Judge(event.status());
+      }
+      LookAround();
+      // What came while a handler ran is taken in before the next one runs, so that limits and
+      // cancels are of the present.
+      if (!runs_handlers || (look && event.ok() && ++taken_in < kMostTakenIn)) continue;
+    }
+    if (work_->stopped()) break;
+    taken_in = 0;
+    std::optional<ServerWork::Task> task = work_->TryPop();
+    ran = task.has_value();
+    if (!ran) continue;
+    (*task)();
+    task.reset();
+    LookAround();
   }
-  return absl::OkStatus();
+  work_->Leave();
+  return ended.ok() ? ended : Annotate(ended, "serve");
+}
+
+Status ServerCore::Judge(const Status& status) const {
+  switch (KindOf(status)) {
+    case ErrorKind::kDeadlineExceeded:
+      return absl::OkStatus();
+    case ErrorKind::kInterrupted:  // by Wake, or by the program's own hook
+      return work_->interrupted.exchange(false) ? status : absl::OkStatus();
+    default:
+      return work_->stopped() ? absl::OkStatus() : status;
+  }
+}
+
+Deadline ServerCore::NextLook() {
+  if (work_->replies_wait) return Deadline::After(kRetry);
+  const std::lock_guard lock(work_->mutex);
+  return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
+}
+
+bool ServerCore::Drained() {
+  if (!work_->draining() || work_->replies_wait) return false;
+  const std::lock_guard lock(work_->mutex);
+  return work_->stats.in_flight == 0;
+}
+
+// What other threads left for this one, and what is due by time.
+void ServerCore::LookAround() {
+  decltype(work_->doomed) doomed;
+  decltype(work_->parked) parked;
+  work_->TakeNudge();
+  {
+    const std::lock_guard lock(work_->mutex);
+    if (work_->doomed.empty() && work_->parked.empty() && !work_->replies_wait) return;
+    doomed.swap(work_->doomed);
+    parked.swap(work_->parked);
+  }
+  for (const auto& [connection, why] : doomed) Drop(connection, why);
+  std::erase_if(parked, [](const std::weak_ptr<ServerCall>& weak) {
+    const auto call = weak.lock();
+    return call == nullptr || !call->StillParked();
+  });
+  {
+    const std::lock_guard lock(work_->mutex);
+    work_->parked.insert(work_->parked.end(), parked.begin(), parked.end());
+  }
+  if (!work_->replies_wait.exchange(false)) return;
+  for (auto& [connection, peer] : peers_) {
+    peer->replies.Flush();
+    if (!peer->replies.empty()) work_->replies_wait = true;
+  }
 }
 
 void ServerCore::OnEvent(Listener::Event event) {
   const Connection* key = event.connection.get();
   switch (event.kind) {
-    case Listener::Event::Kind::kAccepted:
-      peers_.emplace(key, Peer{event.connection,
-                               {event.connection,
-                                {options_.max_waiting_bytes, options_.pool_patience,
-                                 options_.transport.inline_threshold}}});
+    case Listener::Event::Kind::kAccepted: {
+      const rpc::ReplyQueue::Limits limits{options_.max_waiting_bytes, options_.pool_patience,
+                                           options_.transport.inline_threshold};
+      peers_.emplace(key, std::make_shared<ServerPeer>(event.connection, limits));
+      {
+        const std::lock_guard lock(work_->mutex);
+        work_->stats.connections = peers_.size();
+      }
       if (options_.on_connected) options_.on_connected(*key);
       return;
+    }
     case Listener::Event::Kind::kMessage:
       if (const auto peer = peers_.find(key); peer != peers_.end()) {
-        OnMessage(peer->second, std::move(event.message));
+        const std::shared_ptr<ServerPeer> kept = peer->second;  // it may be dropped meanwhile
+        OnMessage(kept, std::move(event.message));
       }
       return;
     case Listener::Event::Kind::kLost:
       // Of which call it was nobody can tell, and its caller may wait without a deadline.
       if (const auto peer = peers_.find(key); peer != peers_.end()) {
-        peer->second.replies.SendError(rpc::kNoCall, event.status, Deadline::Never()).IgnoreError();
+        peer->second->replies.SendError(rpc::kNoCall, event.status, Deadline::Never())
+            .IgnoreError();
       }
       Drop(key, event.status);
       return;
@@ -184,94 +327,25 @@ void ServerCore::OnEvent(Listener::Event event) {
   }
 }
 
-void ServerCore::OnMessage(Peer& peer, Message message) {
-  const Buffer bytes = std::move(message.envelope);
-  const StatusOr<rpc::Envelope> envelope = rpc::ParseEnvelope(bytes.span());
-  Status failed = envelope.status();
-  if (!envelope.ok()) {
-    peer.replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
-  } else if (!envelope->known()) {
-    // Of a later version. It may be answered, and what it says else may be understood.
-    failed = peer.replies.SendError(
-        envelope->header.call_id,
-        MakeError(ErrorKind::kCorruptMessage, rpc::DescribeUnknown(*envelope)), Deadline::Never());
-  } else if (envelope->kind() == rpc::EnvelopeKind::kRequest) {
-    failed = OnRequest(peer, *envelope, message);
-  } else if (envelope->kind() != rpc::EnvelopeKind::kCancel) {
-    failed = MakeError(ErrorKind::kCorruptMessage,
-                       absl::StrCat("envelope of kind ", envelope->header.kind, " from a client"));
-    peer.replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
-  }
-  // A cancel: messages come in order and handlers run one by one, so the call that it
-  // names is over.
-  if (!failed.ok()) return Drop(peer.connection.get(), failed);
-  if (!peer.replies.empty()) replies_wait_ = true;
-}
-
-Status ServerCore::OnRequest(Peer& peer, const rpc::Envelope& envelope, Message& message) {
-  const uint64_t id = envelope.header.call_id;
-  const Deadline deadline = rpc::DeadlineOf(envelope.header, peer.connection->info().link);
-  if (deadline.Passed()) {
-    // Not with that deadline, or the reply would be dropped: the caller's clock decides.
-    return peer.replies.SendError(
-        id,
-        MakeError(ErrorKind::kDeadlineExceeded,
-                  "the time for this call was over before the server came to it; it was not run"),
-        Deadline::Never());
-  }
-  StatusOr<RawResult> result = Handle(peer, envelope, message, deadline);
-  if (!result.ok()) return peer.replies.SendError(id, result.status(), deadline);
-  return peer.replies.SendResult(id, *std::move(result), deadline);
-}
-
-StatusOr<RawResult> ServerCore::Handle(const Peer& peer, const rpc::Envelope& envelope,
-                                       Message& message, Deadline deadline) {
-  std::shared_ptr<const RawHandler> handler;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = methods_.find(envelope.method);
-    if (found == methods_.end()) return UnknownMethod(envelope.method);
-    handler = found->second;
-  }
-  RawCall call{.method = envelope.method,
-               .keywords = (envelope.header.flags & rpc::kFlagKeywords) != 0,
-               .stream = std::move(message.stream),
-               .buffers = std::move(message.buffers),
-               .deadline = deadline,
-               .connection = *peer.connection};
-  const rpc::PoolScope pool(*peer.connection->pool());
-  return rpc::Invoke(*handler, call);
-}
-
-Status ServerCore::UnknownMethod(std::string_view method) const {
-  std::string text =
-      absl::StrCat("there is no method '", ToAbsl(method), "' at ", listener_->endpoint());
-  size_t named = 0;
-  for (const auto& [name, handler] : methods_) {
-    if (named == kMaxNames) break;
-    absl::StrAppend(&text, named == 0 ? "; it has " : ", ", name);
-    ++named;
-  }
-  if (methods_.size() > named) absl::StrAppend(&text, " and ", methods_.size() - named, " more");
-  if (methods_.empty()) text += ", nor any other";
-  return MakeError(ErrorKind::kUnknownMethod, text);
-}
-
 void ServerCore::Drop(const Connection* connection, const Status& why) {
   const auto found = peers_.find(connection);
   if (found == peers_.end()) return;
-  const std::shared_ptr<Connection> kept = found->second.connection;
+  const std::shared_ptr<ServerPeer> peer = found->second;
   peers_.erase(found);
-  kept->Close();
-  if (options_.on_ended) options_.on_ended(*kept, why);
-}
-
-void ServerCore::FlushReplies() {
-  replies_wait_ = false;
-  for (auto& [connection, peer] : peers_) {
-    peer.replies.Flush();
-    if (!peer.replies.empty()) replies_wait_ = true;
+  std::vector<std::shared_ptr<ServerCall>> calls;
+  {
+    const std::lock_guard lock(work_->mutex);
+    for (auto& [id, weak] : peer->calls) {
+      if (auto call = weak.lock()) calls.push_back(std::move(call));
+    }
+    work_->stats.connections = peers_.size();
   }
+  peer->connection->Close();
+  for (const auto& call : calls) {
+    call->Cancel(MakeError(ErrorKind::kConnectionLost,
+                           absl::StrCat(peer->connection->info().peer, ", the caller, is gone")));
+  }
+  if (options_.on_ended) options_.on_ended(*peer->connection, why);
 }
 
 }  // namespace pannier::internal

@@ -1,7 +1,6 @@
 // ServerCore: the serving loop behind Server, and the methods it knows.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -10,12 +9,14 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "pannier/base/status.h"
 #include "pannier/rpc/envelope.h"
 #include "pannier/rpc/raw.h"
-#include "pannier/rpc/reply_queue.h"
 #include "pannier/rpc/server.h"
+#include "pannier/rpc/server_call.h"
+#include "pannier/rpc/server_work.h"
 #include "pannier/transport/connection.h"
 
 namespace pannier::internal {
@@ -26,58 +27,66 @@ class ServerCore {
   ~ServerCore();
 
   // As in Server.
-  void RawMethod(std::string name, RawHandler handler);
+  void RawMethod(std::string name, RawHandler handler, MethodInfo info);
   Status Listen(const std::string& endpoint);
   Status Serve();
   Status Start(const std::string& endpoint);
   Status Wait();
-  void Stop();
+  void Stop() { work_->Stop(); }
+  void Drain() { work_->Drain(); }
+  void Work();
+  ServerStats Stats() const;
   std::string endpoint() const;
 
  private:
-  struct Peer {
-    std::shared_ptr<Connection> connection;
-    rpc::ReplyQueue replies;
+  struct NamedMethod {
+    std::shared_ptr<const RawHandler> handler;  // shared: it may be replaced while it runs
+    MethodInfo info;
   };
 
   // Takes the right to serve, which ServeClaimed gives back. Errors: InvalidArgument.
   StatusOr<std::shared_ptr<Listener>> Claim();
-  // The serving thread's part.
+  void Retire();
+  StatusOr<std::shared_ptr<const RawHandler>> Find(std::string_view method) const;
+  StatusOr<RawResult> Describe() const;
+
+  // ---- The serving thread.
   Status ServeClaimed(Listener& listener);
   Status Loop(Listener& listener);
+  // How long it may sleep.
+  Deadline NextLook();
+  bool Drained();
   void OnEvent(Listener::Event event);
-  void OnMessage(Peer& peer, Message message);
-  Status OnRequest(Peer& peer, const rpc::Envelope& envelope, Message& message);
-  StatusOr<RawResult> Handle(const Peer& peer, const rpc::Envelope& envelope, Message& message,
-                             Deadline deadline);
+  void OnMessage(const std::shared_ptr<ServerPeer>& peer, Message message);
+  Status OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc::Envelope& envelope,
+                   Message message);
+  // OK, or why a call of so many bytes is not taken.
+  Status Admit(const ServerPeer& peer, const rpc::Envelope& envelope, uint64_t bytes);
+  void OnCancel(ServerPeer& peer, const rpc::EnvelopeHeader& header);
   void Drop(const Connection* connection, const Status& why);
-  void FlushReplies();
-  Status UnknownMethod(std::string_view method) const;
-  void Retire();
+  void LookAround();
+  // What Next ended with is no reason to end serving.
+  Status Judge(const Status& status) const;
+  void EndCalls();
 
+  // ---- Where handlers run.
+  void Run(const std::shared_ptr<ServerCall>& call, Message& message);
+  StatusOr<RawResult> Handle(const std::shared_ptr<ServerCall>& call, Message& message);
+
+  const std::shared_ptr<ServerWork> work_;
   const ServerOptions options_;
   const uint32_t epoch_;
 
   mutable std::mutex mutex_;
-  // Guarded by mutex_. Methods are shared, so that one may be replaced while it runs.
-  std::map<std::string, std::shared_ptr<const RawHandler>, std::less<>> methods_;
+  // Guarded by mutex_.
+  std::map<std::string, NamedMethod, std::less<>> methods_;
   std::shared_ptr<Listener> listener_;
   bool serving_ = false;
   std::thread thread_;
   Status thread_status_;
 
-  // Stop's side, which takes no lock, as it may run in a signal handler. Stop counts itself
-  // in stopping_ before it reads waking_; Retire clears waking_ before it reads stopping_ and
-  // waits for 0. Sequential consistency makes one of them see the other, so that the listener
-  // outlives its Wake.
-  std::atomic<bool> stop_{false};
-  std::atomic<Listener*> waking_{nullptr};
-  std::atomic<int> stopping_{0};
-  static_assert(std::atomic<Listener*>::is_always_lock_free);
-
   // The serving thread's alone.
-  std::map<const Connection*, Peer> peers_;
-  bool replies_wait_ = false;
+  std::map<const Connection*, std::shared_ptr<ServerPeer>> peers_;
 };
 
 }  // namespace pannier::internal

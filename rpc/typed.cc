@@ -49,7 +49,7 @@ StatusOr<RawResult> Client::CallEncoded(const CallOptions& options, std::string_
     return Annotate(arguments.status(), absl::StrCat("arguments of '", ToAbsl(method), "'"));
   }
   return CallRaw(method, {.stream = AsBytes(arguments->stream), .buffers = arguments->buffers},
-                 options.deadline);
+                 options);
 }
 
 Status Client::ResultError(std::string_view method, const Status& status) const {

@@ -15,6 +15,9 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
+
+#include "pannier/base/unique_fd.h"
 
 namespace pannier {
 namespace {
@@ -83,15 +86,16 @@ std::optional<Arguments> ParseArguments(int argc, char** argv) {
   return arguments;
 }
 
-// What the signal handler reaches. Set before the handler is installed and cleared after
-// it is gone; lock-free, so that a handler may use them.
-std::atomic<Server*> g_worker{nullptr};
-std::atomic<bool> g_stopped{false};
+// What the signal handler reaches: an eventfd on which StopWatch waits. Whenever the signal comes,
+// the watch finds it there, so none is lost between a look and a wait. Lock-free, so that a handler
+// may read it; set before the handler is installed, and the descriptor is never closed.
+std::atomic<int> g_stop_fd{-1};
+static_assert(std::atomic<int>::is_always_lock_free);
 
 extern "C" void OnStopSignal(int) {
   const int saved = errno;
-  g_stopped = true;
-  if (Server* server = g_worker; server != nullptr) server->Stop();
+  const uint64_t one = 1;
+  (void)!write(g_stop_fd, &one, sizeof(one));
   errno = saved;
 }
 
@@ -105,6 +109,25 @@ void InstallSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
+// Keeps the stop signals pending, for this thread and those that it starts meanwhile: the library's
+// own threads inherit that and never run the handler.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, &before_);
+  }
+  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 void ReportReady(int fd, const std::string& endpoint) {
   const std::string line = endpoint + "\n";
   size_t written = 0;
@@ -117,58 +140,54 @@ void ReportReady(int fd, const std::string& endpoint) {
   close(fd);
 }
 
-// Stops the server when the parent's pipe ends. A thread of its own, until the worker ends.
-class ParentWatch {
+// Stops the server at a signal, or when the parent's pipe ends. A thread of its own, until the
+// worker ends.
+class StopWatch {
  public:
-  ParentWatch(int parent_fd, Server& server)
+  // `parent_fd`: -1 for none.
+  StopWatch(int parent_fd, Server& server)
       : parent_fd_(parent_fd), server_(server), done_(eventfd(0, EFD_CLOEXEC)) {
-    if (parent_fd_ >= 0 && done_ >= 0) thread_ = std::thread([this] { Watch(); });
+    if (done_.valid()) thread_ = std::thread([this] { Watch(); });
   }
-  ~ParentWatch() {
+  ~StopWatch() {
+    if (!thread_.joinable()) return;
     const uint64_t one = 1;
-    if (done_ >= 0) (void)!write(done_, &one, sizeof(one));
-    if (thread_.joinable()) thread_.join();
-    if (done_ >= 0) close(done_);
+    (void)!write(done_.get(), &one, sizeof(one));
+    thread_.join();
   }
-  bool failed() const { return parent_fd_ >= 0 && done_ < 0; }
+  bool failed() const { return !done_.valid(); }
 
  private:
   void Watch() {
-    pollfd fds[] = {{parent_fd_, POLLIN, 0}, {done_, POLLIN, 0}};
-    for (;;) {
-      if (poll(fds, 2, -1) < 0) continue;  // EINTR
+    pollfd fds[] = {{g_stop_fd, POLLIN, 0}, {done_.get(), POLLIN, 0}, {parent_fd_, POLLIN, 0}};
+    for (bool stopped = false, orphan = false; !orphan;) {
+      if (poll(fds, 3, -1) < 0) continue;  // EINTR
       if (fds[1].revents != 0) return;
       char ignored[64];
-      if (fds[0].revents != 0 && read(parent_fd_, ignored, sizeof(ignored)) <= 0) break;
+      orphan = fds[2].revents != 0 && read(parent_fd_, ignored, sizeof(ignored)) <= 0;
+      if (fds[0].revents == 0 && !orphan) continue;
+      if (!std::exchange(stopped, true)) server_.Stop();
+      fds[0].fd = -1;  // once is enough
     }
-    g_stopped = true;
-    server_.Stop();
     // A handler that does not end would outlive its parent for ever.
     if (poll(&fds[1], 1, kGraceMillis) == 0) _exit(kExitFailed);
   }
 
   const int parent_fd_;
   Server& server_;
-  const int done_;
+  const UniqueFd done_;
   std::thread thread_;
 };
 
-int Serve(const Arguments& arguments, const char* program, Server& server) {
-  Status served = server.Listen(arguments.endpoint);
-  if (served.ok()) {
-    const ParentWatch watch(arguments.parent_fd, server);
-    if (watch.failed()) {
-      served = SystemError(errno, "watch the parent");
-    } else {
-      if (arguments.ready_fd >= 0) ReportReady(arguments.ready_fd, server.endpoint());
-      // A signal that came before Listen.
-      if (g_stopped) server.Stop();
-      served = server.Serve();
-    }
+Status Serve(const Arguments& arguments, Server& server) {
+  {
+    const HeldSignals held;
+    PANNIER_RETURN_IF_ERROR(server.Listen(arguments.endpoint));
   }
-  if (served.ok()) return kExitStopped;
-  std::fprintf(stderr, "%s: %s\n", program, std::string(served.message()).c_str());
-  return kExitFailed;
+  const StopWatch watch(arguments.parent_fd, server);
+  if (watch.failed()) return SystemError(errno, "eventfd");
+  if (arguments.ready_fd >= 0) ReportReady(arguments.ready_fd, server.endpoint());
+  return server.Serve();
 }
 
 }  // namespace
@@ -179,11 +198,15 @@ int WorkerMain(int argc, char** argv, Server& server) {
     std::fprintf(arguments ? stdout : stderr, kUsage, argv[0]);
     return arguments ? kExitStopped : kExitUsage;
   }
-  g_worker = &server;
-  InstallSignals();
-  const int code = Serve(*arguments, argv[0], server);
-  g_worker = nullptr;  // the handler stays, and does nothing more
-  return code;
+  if (g_stop_fd < 0) g_stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  Status served = g_stop_fd < 0 ? SystemError(errno, "eventfd") : absl::OkStatus();
+  if (served.ok()) {
+    InstallSignals();
+    served = Serve(*arguments, server);
+  }
+  if (served.ok()) return kExitStopped;
+  std::fprintf(stderr, "%s: %s\n", argv[0], std::string(served.message()).c_str());
+  return kExitFailed;
 }
 
 }  // namespace pannier

@@ -6,8 +6,9 @@ memory and are lent to the receiver. ``connect`` and ``Listener`` carry messages
 """
 
 from . import _core, codec, errors
-from .client import Client
+from .client import Client, MethodInfo
 from .connection import Connection, ConnectionInfo, ConnectionStats, Listener, connect
+from .context import CallContext, current_call
 from .errors import (
     Cancelled,
     Closed,
@@ -23,13 +24,16 @@ from .errors import (
     RemoteError,
     UnknownMethod,
 )
+from .executor import Executor, WorkerDied
 from .message import Message, dumps, loads
 from ._pool import PeerLeases, Pool, PoolStats, asarray, empty, ones, pool, zeros
-from .server import Server
+from .server import Server, ServerStats
+from .stream import Stream
 
 __version__ = _core.version()
 
 __all__ = [
+    "CallContext",
     "Cancelled",
     "Client",
     "Closed",
@@ -40,11 +44,13 @@ __all__ = [
     "CorruptMessage",
     "DeadlineExceeded",
     "Error",
+    "Executor",
     "ForbiddenGlobal",
     "Forked",
     "LimitExceeded",
     "Listener",
     "Message",
+    "MethodInfo",
     "PeerLeases",
     "Pool",
     "PoolExhausted",
@@ -52,11 +58,15 @@ __all__ = [
     "Refused",
     "RemoteError",
     "Server",
+    "ServerStats",
+    "Stream",
     "UnknownMethod",
+    "WorkerDied",
     "__version__",
     "asarray",
     "codec",
     "connect",
+    "current_call",
     "dumps",
     "empty",
     "errors",

@@ -15,6 +15,7 @@ import weakref
 from typing import Protocol
 
 from . import _core
+from ._futures import stop_receiving
 
 # How long threads have to come out of the library.
 _PATIENCE_SECONDS = 2.0
@@ -24,9 +25,19 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
+class _Workers(Protocol):
+    def shutdown(self, wait: bool = ..., cancel: bool = ...) -> None: ...
+
+
 _connections: weakref.WeakSet[_Closable] = weakref.WeakSet()
 _listeners: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_workers: weakref.WeakSet[_Workers] = weakref.WeakSet()
 _in_multiprocessing = False
+
+
+def shut_down_at_exit(workers: _Workers) -> None:
+    """Finishes what was submitted to `workers` when the interpreter ends, and ends them."""
+    _workers.add(workers)
 
 
 def close_at_exit(thing: _Closable, *, listens: bool = False) -> None:
@@ -41,6 +52,9 @@ def close_at_exit(thing: _Closable, *, listens: bool = False) -> None:
 
 
 def _close_all() -> None:
+    for workers in [*_workers]:
+        workers.shutdown(wait=True)
+    stop_receiving()
     for thing in [*_connections, *_listeners]:
         thing.close()
     _core.shutdown(_PATIENCE_SECONDS)
@@ -56,6 +70,7 @@ def _after_fork() -> None:
     global _in_multiprocessing
     _connections.clear()
     _listeners.clear()
+    _workers.clear()
     _in_multiprocessing = False
     _core.after_fork()
 

@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
+import inspect
 import threading
-import traceback
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _core
 from ._exit import close_at_exit
+from ._handlers import AsyncThread, Handler
 from .connection import Carrier, make_options
+from .context import handles
 from .pickling import Pickling
-from .trust import Allow, loads_for, names_of
+from .trust import Allow, names_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._pool import Pool
 
-__all__ = ["Server"]
+__all__ = ["Server", "ServerStats"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ServerStats:
+    """Counts since the server was made; the last four are of now.
+
+    ``calls`` were given to a handler, ``refused`` were not (a limit, or stopping), nor were those
+    that came too late (``expired``). ``methods``: name to (calls, seconds in the handler).
+    """
+
+    calls: int
+    failed: int
+    refused: int
+    expired: int
+    cancelled: int
+    items: int
+    methods: dict[str, tuple[int, float]]
+    in_flight: int
+    in_flight_bytes: int
+    queued: int
+    connections: int
 
 
 class Server:
     """Names functions and answers calls to them.
 
-    Handlers run one after another, on the thread that serves. What a handler returns travels as
-    an object sent by ``Connection.send`` does: an array of ``pannier.empty`` is not copied. What
-    it raises is raised at the caller, with this side's traceback as the cause, if the caller may
-    unpickle it, and is a RemoteError there otherwise; the server goes on.
+    A method is a function; a generator, whose items the caller gets one by one as he takes them;
+    an async function or async generator, which runs on an event loop of the server's own thread
+    for these. Functions and generators run one after another on the thread that serves, or, with
+    `threads`, on so many threads.
 
-    Arguments are as for ``Listener``; nothing is opened before ``start`` or ``serve_forever``.
+    What a handler returns travels as an object sent by ``Connection.send`` does: an array of
+    ``pannier.empty`` is not copied. What it raises is raised at the caller, with this side's
+    traceback as the cause, if the caller may unpickle it, and is a RemoteError there otherwise;
+    the server goes on. docs/calls.md says what becomes of a call whatever happens.
+
+    `max_calls` and `max_calls_per_peer` bound the calls that wait or run, `max_call_bytes` their
+    arguments: a call past a limit fails with LimitExceeded and is not run. The other arguments are
+    as for ``Listener``; nothing is opened before ``start`` or ``serve_forever``.
     """
 
     def __init__(
         self,
         address: str,
         *,
+        threads: int = 0,
+        max_calls: int | None = None,
+        max_calls_per_peer: int | None = None,
+        max_call_bytes: int | None = None,
         insecure: bool = False,
         readonly: bool = False,
         allow: Allow = (),
@@ -51,9 +85,12 @@ class Server:
         carrier: Carrier = "auto",
         spin: float | None = None,
     ) -> None:
+        if threads < 0:
+            raise ValueError(f"threads must not be negative: {threads}")
         self._address = address
         self._allowed = names_of(allow)
         self._pickle = Pickling(pool)
+        self._threads = threads
         self._core = _core.Server(
             make_options(
                 pool,
@@ -65,10 +102,16 @@ class Server:
                 insecure,
                 carrier,
                 spin,
-            )
+            ),
+            threads,
+            max_calls,
+            max_calls_per_peer,
+            max_call_bytes,
         )
         self._methods: dict[str, Callable[..., Any]] = {}
         self._thread: threading.Thread | None = None
+        self._async: AsyncThread | None = None
+        self._lock = threading.Lock()  # guards _async
         self._stopped_by: BaseException | None = None
 
     @overload
@@ -94,7 +137,9 @@ class Server:
         if not 1 <= len(name.encode()) <= 1024:
             raise ValueError("the name of a method has 1 to 1,024 bytes")
         self._methods[name] = function
-        self._core.method(name, _Handler(self, function))
+        self._core.method(
+            name, Handler(self, function), _signature(name, function), inspect.getdoc(function) or ""
+        )
         return function
 
     def serve_forever(self) -> None:
@@ -112,14 +157,33 @@ class Server:
         self._thread.start()
         return self
 
-    def stop(self) -> None:
-        """Ends serving after the handler that runs, and waits for the thread of ``start``. All
-        connections are closed. Any thread, handlers too; more than once is no error."""
-        self._core.stop()
+    def stop(self, grace: float | None = 0.0) -> None:
+        """Ends serving and waits for the thread of ``start``. All connections are closed.
+
+        At once, as far as handlers go: those that run are waited for, and calls that wait fail
+        with ConnectionLost. With `grace` (seconds; None: for ever) calls that came before are
+        answered, as far as they end in time, and later ones are refused (Refused).
+
+        Any thread, handlers too, which are not waited for then; more than once is no error.
+        """
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is threading.current_thread():
+            thread = None
+        if grace is None or grace > 0:
+            self._core.drain()
+            end = None if grace is None else time.monotonic() + grace
+            if thread is not None:
+                thread.join(grace)
+            elif self._thread is None:
+                while self._core.endpoint and (end is None or time.monotonic() < end):
+                    time.sleep(0.005)
+        self._core.stop()
+        if thread is not None and not handles(self):
             thread.join()
             self._thread = None
+
+    def stats(self) -> ServerStats:
+        return ServerStats(**self._core.stats())
 
     @property
     def address(self) -> str:
@@ -132,9 +196,27 @@ class Server:
 
     def _serve(self) -> None:
         close_at_exit(self, listens=True)
-        self._core.serve()
+        threads = [
+            threading.Thread(target=self._core.work, name=f"pannier-handler-{number}", daemon=True)
+            for number in range(self._threads)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._core.serve()
+        finally:
+            with self._lock:
+                loop, self._async = self._async, None
+            if loop is not None:
+                loop.stop()
         if self._stopped_by is not None:
             raise self._stopped_by
+
+    def _async_thread(self) -> AsyncThread:
+        with self._lock:
+            if self._async is None:
+                self._async = AsyncThread()
+            return self._async
 
     def __enter__(self) -> Self:
         return self if self._thread is not None else self.start()
@@ -147,39 +229,8 @@ class Server:
         return f"<pannier.Server at {self.address}, {serving}: {', '.join(self._methods)}>"
 
 
-class _Handler:
-    """What pannier._core calls for a method. Does not raise."""
-
-    def __init__(self, server: Server, function: Callable[..., Any]) -> None:
-        self._server = server
-        self._function = function
-
-    def __call__(self, stream: Any, buffers: Any, keywords: bool, same_user: bool, peer: str) -> Any:
-        try:
-            load = loads_for(same_user, peer, self._server._allowed)
-            args, kwargs = load(stream, buffers), {}
-            del stream, buffers  # what the handler does not keep goes home when it returns
-            if keywords:
-                args, kwargs = args
-            result = self._function(*args, **kwargs)
-            del args, kwargs
-            return self._server._pickle(result)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit
-                self._server._stopped_by = error
-                self._server._core.stop()
-            return _failure(error)
-
-
-def _failure(error: BaseException) -> _core.Failure:
-    kind = type(error)
-    pickled = b""
-    if isinstance(error, Exception):  # KeyboardInterrupt is of this side alone
-        with contextlib.suppress(Exception):
-            pickled = pickle.dumps(error, 5)
+def _signature(name: str, function: Callable[..., Any]) -> str:
     try:
-        message = str(error)
-    except Exception as broken:
-        message = f"(its text cannot be made: {type(broken).__name__})"
-    lines = traceback.format_exception(kind, error, error.__traceback__)
-    return _core.Failure(kind.__module__, kind.__qualname__, message, "".join(lines), pickled)
+        return f"{name}{inspect.signature(function)}"
+    except (TypeError, ValueError):  # of C, without one
+        return f"{name}(...)"

@@ -5,10 +5,11 @@
 
 namespace pannier::python {
 
+void BindClaims(nanobind::module_& module);      // Claims
 void BindPool(nanobind::module_& module);        // Pool
 void BindConnection(nanobind::module_& module);  // Options, Connection, Listener
-void BindClient(nanobind::module_& module);      // Client
-void BindServer(nanobind::module_& module);      // Failure, Server
+void BindClient(nanobind::module_& module);      // Client, PendingCall, PendingStream, Receiver
+void BindServer(nanobind::module_& module);      // CallContext, Failure, Server
 void BindTrust(nanobind::module_& module);       // SafeNames
 void BindPlain(nanobind::module_& module);       // is_plain
 void BindCodec(nanobind::module_& module);       // Document, decode, dis, optimize, find_globals

@@ -25,6 +25,7 @@ NB_MODULE(_core, module) {
   BindConnection(module);
   BindClient(module);
   BindServer(module);
+  BindClaims(module);
   BindTrust(module);
   BindCodec(module);
   BindPlain(module);

@@ -31,6 +31,7 @@ constexpr absl::Duration kSlice = absl::Milliseconds(100);
 // handlers in between. `again` is the kind of error with which a slice ends.
 template <typename Call>
 auto InSlices(Deadline deadline, ErrorKind again, Call call) {
+  RaiseIfCallIsOver();
   const WaitScope scope;
   while (true) {
     const Deadline slice = Earlier(deadline, Deadline::After(kSlice));

@@ -38,7 +38,7 @@ TEST(Envelope, Layout) {
       std::string("PNRC\x01\x00\x01\x00", 8) + std::string("\x08\x07\x06\x05\x04\x03\x02\x01", 8) +
       std::string(8, '\xff') + std::string(8, '\0') + std::string("\x02\x00\0\0\0\0\0\0ab", 10);
   EXPECT_EQ(bytes, expected);
-  EXPECT_EQ(rpc::ReplyEnvelope(1).size(), 40u);
+  EXPECT_EQ(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1).size(), 40u);
   const std::string error = rpc::ErrorEnvelope(
       1, {.kind = ErrorKind::kRemote, .module = "m", .qualname = "qq", .message = "mmm"});
   EXPECT_EQ(error.substr(40),
@@ -76,7 +76,7 @@ TEST(Envelope, TruncatedIsCorruptAtEveryLength) {
 }
 
 TEST(Envelope, LaterVersionsAreKnownForWhatTheyAre) {
-  std::string bytes = rpc::ReplyEnvelope(9).substr(0, 16);
+  std::string bytes = rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 9).substr(0, 16);
   bytes[4] = 2;
   const auto parsed = rpc::ParseEnvelope(AsBytes(bytes));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -156,7 +156,7 @@ TEST_P(StrangePeers, MalformedEnvelopeEndsThatConnectionAlone) {
   for (const std::string& bad :
        {std::string(), std::string("short"), std::string(100, 'x'),
         rpc::RequestEnvelope(3, "echo", 0, Deadline::Never()).substr(0, 42),
-        rpc::ReplyEnvelope(3)}) {
+        rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 3)}) {
     const auto connection = ConnectBare();
     const auto answer = Ask(*connection, bad);
     ASSERT_TRUE(answer.ok()) << answer.status();
@@ -181,7 +181,10 @@ TEST_P(StrangePeers, UnknownVersionsKindsAndFlagsAreAnsweredAndTheConnectionGoes
     EXPECT_EQ(answer->second.kind, ErrorKind::kCorruptMessage);
   }
   // A cancel of what does not run is passed over.
-  ASSERT_TRUE(connection->Send({.envelope = AsBytes(rpc::CancelEnvelope(3))}, Soon()).ok());
+  ASSERT_TRUE(
+      connection
+          ->Send({.envelope = AsBytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kCancel, 3))}, Soon())
+          .ok());
   ASSERT_TRUE(connection->Send({.envelope = AsBytes(good), .stream = AsBytes("s")}, Soon()).ok());
   const auto reply = connection->Receive(Soon());
   ASSERT_TRUE(reply.ok()) << reply.status();
@@ -222,7 +225,7 @@ TEST_P(StrangeServers, MalformedAnswerEndsTheClient) {
 }
 
 TEST_P(StrangeServers, AnswerOfALaterVersionFailsThatCall) {
-  std::string later = rpc::ReplyEnvelope(1);
+  std::string later = rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1);
   later[4] = 9;
   const auto failed = AnswerWith(later);
   EXPECT_EQ(KindOf(failed), ErrorKind::kCorruptMessage);

@@ -40,11 +40,24 @@ TEST_P(Workers, ServesAndStopsWhenItsParentIsGone) {
   EXPECT_EQ(KindOf(client->CallRaw("pid", {}, Soon())), ErrorKind::kConnectionLost);
 }
 
+// Thread sanitizer's own handler takes a signal that comes at an odd moment and keeps it, once in
+// some hundred times for ever: the program's handler is not called.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kSignalsMayVanish = true;
+#else
+constexpr bool kSignalsMayVanish = false;
+#endif
+
 TEST_P(Workers, StopsAtSigterm) {
   for (const int signal : {SIGTERM, SIGINT}) {
     const auto worker = StartWorker();
     worker->Kill(signal);
-    EXPECT_EQ(worker->WaitForExit(), 0);
+    auto code = worker->WaitForExit(std::chrono::seconds(kSignalsMayVanish ? 3 : 30));
+    if (kSignalsMayVanish && !code) {
+      worker->Kill(signal == SIGTERM ? SIGINT : SIGTERM);
+      code = worker->WaitForExit();
+    }
+    EXPECT_EQ(code, 0);
   }
 }
 

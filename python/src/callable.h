@@ -1,0 +1,28 @@
+// Python callables that the library calls, and may drop, on any thread.
+#pragma once
+
+#include <functional>
+
+#include <nanobind/nanobind.h>
+
+namespace pannier::python {
+
+// A reference that any thread may drop, with the GIL or without. Shared by copies of what holds it.
+// After the interpreter's end it is left to the end of the process.
+class Callable {
+ public:
+  explicit Callable(nanobind::callable function) : function_(function.release().ptr()) {}
+  ~Callable();
+  Callable(const Callable&) = delete;
+  Callable& operator=(const Callable&) = delete;
+  nanobind::handle function() const { return function_; }
+
+ private:
+  PyObject* function_;
+};
+
+// Calls `function` with the GIL, which its caller must not hold. What it raises is printed as
+// unraisable; at the end of the interpreter it is not called.
+std::function<void()> CallbackOf(nanobind::callable function);
+
+}  // namespace pannier::python

@@ -1,0 +1,78 @@
+// Claims: which calls of a worker have begun, in memory that it shares with its owner, so that the
+// owner can take back those that wait behind a long one.
+//
+// Calls have consecutive numbers from 1, modulo 2^32, and begin in their order. One word holds two
+// of them: up to which calls have begun, and up to which none begins any more. Each side changes it
+// only if it is as it read it. So a call either begins or is taken back, and never both.
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include <nanobind/nanobind.h>
+
+#include "bind.h"
+#include "pannier/base/buffer.h"
+#include "view.h"
+
+namespace nb = nanobind;
+
+namespace pannier::python {
+namespace {
+
+class Claims {
+ public:
+  // `memory`: 8 bytes, aligned, writable, 0 at the beginning.
+  explicit Claims(Buffer memory)
+      : memory_(std::move(memory)), word_(*reinterpret_cast<uint64_t*>(memory_.mutable_data())) {}
+
+  // The worker's side: call `number` begins, unless it was taken back.
+  bool Begin(uint32_t number) {
+    // Relaxed: the word is all that the sides tell each other by it. Calls travel as messages.
+    uint64_t seen = word_.load(std::memory_order_relaxed);
+    do {
+      if (!Later(number, Closed(seen))) return false;
+    } while (!word_.compare_exchange_weak(seen, Word(number, number), std::memory_order_relaxed));
+    return true;
+  }
+  // The owner's side: no call up to `last` begins any more. The last that has begun.
+  uint32_t Recall(uint32_t last) {
+    uint64_t seen = word_.load(std::memory_order_relaxed);
+    while (!word_.compare_exchange_weak(seen, Word(last, Begun(seen)), std::memory_order_relaxed)) {
+    }
+    return Begun(seen);
+  }
+
+ private:
+  static uint64_t Word(uint32_t closed, uint32_t begun) { return uint64_t{closed} << 32 | begun; }
+  static uint32_t Closed(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
+  static uint32_t Begun(uint64_t word) { return static_cast<uint32_t>(word); }
+  // `left` comes after `right`, and less than 2^31 after.
+  static bool Later(uint32_t left, uint32_t right) {
+    return static_cast<int32_t>(left - right) > 0;
+  }
+
+  Buffer memory_;
+  std::atomic_ref<uint64_t> word_;
+  static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
+};
+
+void Make(Claims* self, nb::handle memory) {
+  Buffer buffer = OwnedBuffer(memory);
+  if (buffer.size() != sizeof(uint64_t) || buffer.readonly() ||
+      reinterpret_cast<uintptr_t>(buffer.data()) % std::atomic_ref<uint64_t>::required_alignment) {
+    throw nb::value_error("claims need 8 bytes, aligned and writable");
+  }
+  new (self) Claims(std::move(buffer));
+}
+
+}  // namespace
+
+void BindClaims(nb::module_& module) {
+  nb::class_<Claims>(module, "Claims", "Which calls of a worker have begun; shared with it.")
+      .def("__init__", &Make, nb::arg("memory"),
+           nb::sig("def __init__(self, memory: typing_extensions.Buffer) -> None"))
+      .def("begin", &Claims::Begin, nb::arg("number"))
+      .def("recall", &Claims::Recall, nb::arg("last"));
+}
+
+}  // namespace pannier::python

@@ -1,0 +1,117 @@
+#include "pannier/rpc/server_work.h"
+
+namespace pannier::internal {
+
+void ServerWork::Push(Task task) {
+  {
+    const std::lock_guard lock(mutex);
+    if (!closed_) tasks_.push_back(std::move(task));
+  }
+  // A task that was dropped is destroyed here, under no lock.
+  if (!own_thread_) {
+    pushed_.notify_one();
+  } else if (!OnServingThread()) {
+    Nudge();
+  }
+}
+
+std::optional<ServerWork::Task> ServerWork::TryPop() {
+  const std::lock_guard lock(mutex);
+  if (closed_ || tasks_.empty()) return std::nullopt;
+  Task task = std::move(tasks_.front());
+  tasks_.pop_front();
+  return task;
+}
+
+void ServerWork::RunTasks() {
+  std::unique_lock lock(mutex);
+  ++runners_;
+  for (;;) {
+    pushed_.wait(lock, [this] { return closed_ || !tasks_.empty(); });
+    if (closed_) break;
+    Task task = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    task();
+    task = nullptr;  // what it holds dies under no lock
+    lock.lock();
+  }
+  --runners_;
+  left_.notify_all();
+}
+
+void ServerWork::AwaitRunners() {
+  std::unique_lock lock(mutex);
+  left_.wait(lock, [this] { return runners_ == 0; });
+}
+
+size_t ServerWork::queued() {
+  const std::lock_guard lock(mutex);
+  return tasks_.size();
+}
+
+std::deque<ServerWork::Task> ServerWork::Close() {
+  const std::lock_guard lock(mutex);
+  closed_ = true;
+  pushed_.notify_all();
+  return std::exchange(tasks_, {});
+}
+
+void ServerWork::Reopen() {
+  const std::lock_guard lock(mutex);
+  closed_ = false;
+}
+
+void ServerWork::Enter(std::function<void(Deadline)> pump) {
+  pump_ = std::move(pump);
+  serving_ = std::this_thread::get_id();
+}
+
+void ServerWork::Pump(Deadline deadline) {
+  if (std::exchange(pumping_, true)) return;
+  pump_(deadline);
+  pumping_ = false;
+}
+
+void ServerWork::Leave() {
+  serving_ = std::thread::id();
+  pump_ = nullptr;
+}
+
+bool ServerWork::OnServingThread() const { return serving_ == std::this_thread::get_id(); }
+
+void ServerWork::Nudge() {
+  if (!nudged_.exchange(true)) Wake();
+}
+
+void ServerWork::Employ(Listener* listener) {
+  stopped_ = false;
+  draining_ = false;
+  nudged_ = false;
+  interrupted = false;
+  listener_ = listener;
+}
+
+void ServerWork::Retire() {
+  listener_ = nullptr;
+  while (waking_now_ != 0) std::this_thread::yield();
+}
+
+void ServerWork::Stop() {
+  stopped_ = true;
+  Wake();
+}
+
+void ServerWork::Drain() {
+  draining_ = true;
+  nudged_ = true;
+  Wake();
+}
+
+void ServerWork::Wake() {
+  ++waking_now_;
+  if (Listener* listener = listener_; listener != nullptr) listener->Wake();
+  --waking_now_;
+}
+
+}  // namespace pannier::internal

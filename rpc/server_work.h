@@ -1,0 +1,119 @@
+// ServerWork: what a server shares with its calls, which may outlive it: the queue of what is to be
+// run, the counts, and the way to wake the serving thread. Internal to rpc/.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "pannier/base/deadline.h"
+#include "pannier/base/status.h"
+#include "pannier/rpc/reply_queue.h"
+#include "pannier/rpc/server.h"
+#include "pannier/transport/connection.h"
+
+namespace pannier::internal {
+
+class ServerCall;
+
+// One connection of a server.
+struct ServerPeer {
+  ServerPeer(std::shared_ptr<Connection> of, const rpc::ReplyQueue::Limits& limits)
+      : connection(std::move(of)), replies(connection, limits) {}
+  const std::shared_ptr<Connection> connection;
+  rpc::ReplyQueue replies;
+  // Guarded by ServerWork::mutex: its calls that are not over.
+  std::map<uint64_t, std::weak_ptr<ServerCall>> calls;
+};
+
+class ServerWork {
+ public:
+  using Task = std::function<void()>;
+
+  // `own_thread`: tasks are run by the serving thread, and by no other.
+  explicit ServerWork(bool own_thread) : own_thread_(own_thread) {}
+
+  std::mutex mutex;
+  // Guarded by mutex.
+  ServerStats stats;  // but for queued and connections
+  // Calls whose OnReady waits: the serving thread looks at their deadlines.
+  std::vector<std::weak_ptr<ServerCall>> parked;
+  // Connections that have to be dropped, and why.
+  std::vector<std::pair<const Connection*, Status>> doomed;
+
+  // ---- Tasks. Any thread; none under mutex.
+  void Push(Task task);
+  // The first, if there is one.
+  std::optional<Task> TryPop();
+  // Runs tasks, waiting for them, until Close.
+  void RunTasks();
+  // Waits until no thread is in RunTasks. REQUIRES: Close was called.
+  void AwaitRunners();
+  size_t queued();
+  // RunTasks ends, TryPop gives nothing any more, Push drops. The tasks that were queued. Reopen
+  // undoes.
+  std::deque<Task> Close();
+  void Reopen();
+
+  // ---- The serving thread, between Enter and Leave. `pump` receives what is
+  // there, waiting for it until a deadline; it is called on that thread alone, inside handlers.
+  void Enter(std::function<void(Deadline)> pump);
+  void Leave();
+  bool OnServingThread() const;
+  // Does nothing inside itself. REQUIRES: OnServingThread().
+  void Pump(Deadline deadline);
+  // Makes the serving thread look at doomed, parked and waiting replies. Any thread.
+  void Nudge();
+  // To be called by the serving thread before it looks around: a later Nudge wakes it again.
+  void TakeNudge() { nudged_ = false; }
+  // The interrupt hook said that the wait of the serving thread is to end.
+  std::atomic<bool> interrupted{false};
+
+  // ---- Stop's side, which takes no lock, as it may run in a signal handler.
+  // Whoever wakes counts himself in waking_now_ before he reads listener_; Retire clears listener_
+  // before it reads waking_now_ and waits for 0. Sequential consistency makes one of them see the
+  // other, so that the listener outlives its Wake.
+  void Employ(Listener* listener);  // forgets earlier stops
+  void Retire();
+  void Stop();
+  void Drain();
+  bool stopped() const { return stopped_; }
+  bool draining() const { return draining_; }
+
+  // A reply waits for room: flushed by the serving thread. Sequentially consistent like all flags
+  // here: set by handler threads before Nudge.
+  std::atomic<bool> replies_wait{false};
+
+ private:
+  void Wake();
+
+  const bool own_thread_;
+  std::condition_variable pushed_;
+  std::deque<Task> tasks_;  // guarded by mutex
+  bool closed_ = false;     // guarded by mutex
+  int runners_ = 0;         // guarded by mutex: threads in RunTasks
+  std::condition_variable left_;
+
+  // The serving thread's alone.
+  std::function<void(Deadline)> pump_;
+  bool pumping_ = false;
+  std::atomic<std::thread::id> serving_{};
+  std::atomic<bool> nudged_{false};
+  std::atomic<bool> stopped_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<Listener*> listener_{nullptr};
+  std::atomic<int> waking_now_{0};
+  static_assert(std::atomic<Listener*>::is_always_lock_free);
+};
+
+}  // namespace pannier::internal

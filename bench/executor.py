@@ -7,19 +7,15 @@ instead.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import dataclasses
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 
 import numpy as np
-from echo import Ratio, Row, machine, time_rows
 
-MIB = 2**20
+from report import MIB, Ratio, Row, arguments, machine, ratio, report, time_rows
+
 IN_FLIGHT = 1000
 
 
@@ -79,9 +75,6 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio]]:
         large.append(Row(both[1][0], f"{text}, pannier.empty", returned(ours, make, size)))
         time_rows(large, trips)
 
-    def ratio(name: str, row: Row, other: Row, most: float) -> Ratio:
-        return Ratio(name, row.median / other.median, min(row.seconds) / min(other.seconds), most)
-
     ratios = [
         ratio("one call", single[1], single[0], 1 / 5),
         ratio(f"{IN_FLIGHT:,} calls in flight", flight[1], flight[0], 1 / 5),
@@ -91,62 +84,17 @@ def bench(trips: int, size: int) -> tuple[list[Row], list[Ratio]]:
     return single + flight + large, ratios
 
 
-def show(rows: Sequence[Row], ratios: Sequence[Ratio], facts: dict[str, object]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=110)
-    table = Table(title="Calls to one worker process, microseconds", title_justify="left")
-    for header in ("executor", "what", "median", "min", "max", "trips"):
-        table.add_column(header, justify="left" if header in ("executor", "what") else "right")
-    for row in rows:
-        times = (f"{1e6 * each:,.1f}" for each in (row.median, min(row.seconds), max(row.seconds)))
-        table.add_row(row.name, row.size, *times, str(len(row.seconds)))
-    console.print(table)
-    table = Table(title="Ratios: pannier / ProcessPoolExecutor", title_justify="left")
-    for header in ("ratio", "of medians", "target", "", "of the fastest"):
-        table.add_column(header, justify="left" if header in ("ratio", "") else "right")
-    for ratio in ratios:
-        said = "met" if ratio.met else "[bold red]missed[/]"
-        table.add_row(
-            ratio.name, f"{ratio.value:.3f}", f"≤ {ratio.most:.3f}", said, f"{ratio.fastest:.3f}"
-        )
-    console.print(table)
-    lines = [
-        f"{facts['processors']} processors, load {facts['load']:.1f} before the run, Python "
-        f"{facts['python']}, NumPy {facts['numpy']}.",
-        "The machine is noisy: read ratios, not times.",
-        "The arrays are made anew for each call; the time of that is in both.",
-    ]
-    console.print("\n".join(lines), style="dim", soft_wrap=True)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--trips", type=int, default=20, help="per row, at least (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, default=100, metavar="MIB", help="of the result (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print all times as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target was missed")
     options = parser.parse_args()
-    facts = machine()  # the load before this adds to it
-    start = time.perf_counter()
+    facts = machine()
     rows, ratios = bench(options.trips, options.size)
-    if options.json:
-        answer = {
-            "machine": facts,
-            "seconds": time.perf_counter() - start,
-            "rows": [{"way": row.name, "what": row.size, "seconds": row.seconds} for row in rows],
-            "ratios": [dataclasses.asdict(ratio) | {"met": ratio.met} for ratio in ratios],
-        }
-        json.dump(answer, sys.stdout, indent=1)
-        print()
-    else:
-        show(rows, ratios, facts)
-    return int(options.check and not all(ratio.met for ratio in ratios))
+    lines = ["The arrays are made anew for each call; the time of that is in both."]
+    return report(options, "Calls to one worker process", facts, rows, ratios, lines=lines)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ def test_frames(start, ipc):
     ]
 
 
+def test_workers(start):
+    assert output(start("workers.py")).split() == [str(number) for number in range(8)]
+
+
 def test_look_inside(start):
     shown, names, loaded, refused = output(start("look_inside.py")).splitlines()
     assert "Reduce(Global('datetime', 'date')" in shown

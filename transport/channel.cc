@@ -407,7 +407,7 @@ void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
 void Channel::Deliver(Inbound inbound) {
   inbox_.push_back(std::move(inbound));
   SignalFd();
-  hub_->OnReady(*this);
+  if (HasMessage()) hub_->OnReady(*this);  // not behind one that is due
 }
 
 // ---- State -----------------------------------------------------------------------------

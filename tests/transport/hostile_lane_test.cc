@@ -161,6 +161,26 @@ TEST_F(HostileLane, FramesBesideIt) {
       "a frame beside the lane");
 }
 
+// What came behind a message that is due from beside is nothing to receive yet, and no end.
+TEST_F(HostileLane, AMessageThatIsLateBesideItHoldsUpThoseBehindIt) {
+  auto accepted = std::async(std::launch::async, [this] { return listener_->Next(In(10)); });
+  LanePeer peer(listener_->endpoint());
+  peer.Shake();
+  auto event = accepted.get();
+  ASSERT_TRUE(event.ok() && event->kind == Listener::Event::Kind::kAccepted) << event.status();
+  const uint64_t size = sizeof(wire::FrameHeader) + 4;
+  peer.SendRecord(3, MessageHeader(0, 0), BytesOf(size));
+  peer.SendOnLane(1, "next");
+  event = listener_->Next(Deadline::After(absl::Milliseconds(100)));
+  EXPECT_EQ(KindOf(event.status()), ErrorKind::kDeadlineExceeded) << event.status();
+  peer.SendMessage(0, "late");
+  for (const char* const stream : {"late", "next"}) {
+    event = listener_->Next(In(10));
+    ASSERT_TRUE(event.ok() && event->kind == Listener::Event::Kind::kMessage) << event.status();
+    EXPECT_EQ(AsText(event->message.stream.span()), stream);
+  }
+}
+
 // Its word that it took messages, though it gave no room back.
 TEST_F(HostileLane, CreditWithoutRoom) {
   LanePeer peer(listener_->endpoint());

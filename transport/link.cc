@@ -229,6 +229,11 @@ StatusOr<bool> Link::ReceivePackets() {
   return true;
 }
 
+void Link::LeaveUnread() {
+  (void)ReceivePackets();  // what is wrong with it costs a message that needs it
+  socket_->unread = true;
+}
+
 Status Link::HandlePacket(LinkSocket::Packet packet) {
   ByteReader reader(AsBytes(packet.bytes));
   PANNIER_ASSIGN_OR_RETURN(const PacketType type, ReadType(reader));

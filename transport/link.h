@@ -91,6 +91,10 @@ class Link {
   // CorruptMessage.
   StatusOr<bool> ReceivePackets();
 
+  // The connection ended, and the program may keep it: takes in what waits, which what came before
+  // the end may need. From now on whoever counts the leases looks for the peer's `done` by itself.
+  void LeaveUnread();
+
   // After that end: true if the peer said so, or died. False: it lives, and the socket broke.
   bool PeerIsOver() const { return socket_->peer_is_done || !socket_->PeerLives(); }
 

@@ -146,6 +146,22 @@ TEST_F(LinkPair, ASegmentAnnouncedTwiceIsCorrupt) {
   EXPECT_TRUE(opened.ok()) << opened.status();
 }
 
+// As after a bye, while the program has not closed the connection yet.
+TEST_F(LinkPair, LeftUnreadStillLearnsThatTheFarSideIsDone) {
+  auto of_far = far_pool_->Allocate(10'000);
+  auto unopened = far_->row().Grant(of_far->data(), of_far->size(), true, Deadline::Now());
+  ASSERT_TRUE(far_->Announce(*unopened).ok());
+  auto block = pool_->Allocate(10'000);
+  auto lease = near_->row().Grant(block->data(), block->size(), true, Deadline::Now());
+  ASSERT_TRUE(near_->Announce(*lease).ok());
+  near_->LeaveUnread();
+  EXPECT_EQ(Leases(*pool_), 1u);
+  far_.reset();  // it never saw the lease
+  EXPECT_EQ(Leases(*pool_), 0u);
+  auto opened = near_->Open(*unopened, false);
+  EXPECT_TRUE(opened.ok()) << opened.status();
+}
+
 TEST_F(LinkPair, TheRowOutlivesTheLinkWhileTheFarSideHolds) {
   auto block = pool_->Allocate(10'000);
   auto lease = near_->row().Grant(block->data(), block->size(), true, Deadline::Now());

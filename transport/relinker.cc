@@ -26,6 +26,7 @@ void Relinker::OnLinkBroken(Channel& channel) {
 
 void Relinker::OnOffer(const wire::Offer& offer) {
   if (channel_ == nullptr || !asked_ || request_.has_value()) return;
+  due_ = Deadline::After(options_.handshake_timeout);
   if (const Status knocked = Knock(offer); !knocked.ok()) Fail(knocked);
 }
 
@@ -61,8 +62,10 @@ Deadline Relinker::OnTimer() {
   if (asked_) {
     Fail(MakeError(ErrorKind::kDeadlineExceeded, "link: the listener did not answer in time"));
   } else {
+    // Once, however long the listener is not served: the way of the frames loses nothing, and on
+    // a lane that nobody reads every further one takes room from messages.
     asked_ = true;
-    due_ = Deadline::After(options_.handshake_timeout);
+    due_ = Deadline::Never();
     channel_->SendControl(wire::FrameType::kRelink, "");
   }
   return due_;

@@ -2,7 +2,7 @@
 // its peer lives. docs/wire_format.md, "A new link".
 //
 //   idle --break--> resting --time--> asking --offer--> knocking --accepted--> idle
-//                      ^-----------------'---- failed ------'
+//                      ^---------------------- failed ------'
 //
 // Hub's lock for everything; nothing here waits.
 #pragma once
@@ -23,7 +23,7 @@ class Relinker {
 
   // `channel` is open, without a usable link. It must live until Stop.
   void OnLinkBroken(Channel& channel);
-  // The listener's answer. One that comes too late is ignored.
+  // The listener's answer, whenever it comes. One that was not asked for is ignored.
   void OnOffer(const wire::Offer& offer);
   // Does what is due by time; returns when to call again.
   Deadline OnTimer();

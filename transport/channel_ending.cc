@@ -194,7 +194,10 @@ void Channel::Close() {
     hub_->RemoveLane(std::exchange(lane_number_, 0));
     link.swap(link_);
     inbox.swap(inbox_);
-    for (Inbound& inbound : beside_) inbox.push_back(std::move(inbound));
+    // Of which link these lease only their places tell: with the wrong one another lease would end.
+    if (stats_.relinks == 0) {
+      for (Inbound& inbound : beside_) inbox.push_back(std::move(inbound));
+    }
     beside_.clear();
     fd_epoll_ = UniqueFd();
     fd_event_ = UniqueFd();

@@ -369,7 +369,9 @@ std::vector<std::shared_ptr<Channel>> ListeningHub::TakeAll() {
 }
 
 void ListeningHub::ShutdownIfUnused() {
-  if (stopped_ && channels_.empty()) Shutdown(absl::Seconds(5));
+  if (!stopped_ || !channels_.empty()) return;
+  door_.Close();  // it may have been opened again for a new link
+  Shutdown(absl::Seconds(5));
 }
 
 // ---- Time ---------------------------------------------------------------------------

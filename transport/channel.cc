@@ -65,9 +65,9 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
       info_.same_user = peer->uid == geteuid();
       info_.peer = absl::StrCat("pid ", peer->pid, " at ", info_.endpoint);
     }
-    WatchLink();
   }
   state_ = State::kOpen;
+  if (link_ != nullptr && !WatchLink()) return;
   if (lane == nullptr) return;
   lane_ = std::move(lane);
   info_.carrier = "lane";

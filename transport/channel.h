@@ -131,7 +131,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void OnMessage(RawFrame raw, wire::Frame frame);
   void Deliver(Inbound inbound);
   void OnLinkEvent();
-  void WatchLink();
+  bool WatchLink();     // false: it ended the channel, as nobody would tell of the peer's end
   void OnLinkBroken();  // the peer lives
   void OnPeerDead();    // and says no bye
   void Unwatch();       // link and process

@@ -1,5 +1,6 @@
 // How a channel ends: what tells of the peer's end, how long what it sent before is waited
 // for, and what is let go of.
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,8 +27,10 @@ constexpr int kLastTurns = 4;
 
 // ---- The peer's end -----------------------------------------------------------------------
 
-void Channel::WatchLink() {
+bool Channel::WatchLink() {
   link_watch_ = hub_->Watch(link_->socket().fd(), [this] { OnLinkEvent(); });
+  if (link_watch_ == 0) End(SystemError(ENOMEM, "link: its socket cannot be watched"));
+  return link_watch_ != 0;
 }
 
 void Channel::OnLinkEvent() {
@@ -68,8 +71,7 @@ void Channel::Relink(std::unique_ptr<Link> link) {
   link_ = std::move(link);
   link_ended_ = link_broken_ = false;
   ++stats_.relinks;
-  WatchLink();
-  hub_->StateChanged();
+  if (WatchLink()) hub_->StateChanged();
 }
 
 void Channel::OnPeerDead() {

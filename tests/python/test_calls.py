@@ -1,8 +1,12 @@
 """Server and Client: results, exceptions, time, and what becomes of arrays."""
 
+import asyncio
+import contextlib
+import gc
 import threading
 import time
 import traceback
+from concurrent.futures import wait
 
 import children
 import numpy as np

@@ -274,8 +274,11 @@ bool ServerCore::Refuses() const {
 void ServerCore::TakeInTheLast(Listener& listener) {
   for (uint64_t i = 0; i < options_.max_calls; ++i) {
     StatusOr<Listener::Event> event = listener.Next(Deadline::Now());
-    if (!event.ok()) break;  // what it is, the loop finds out
-    OnEvent(*std::move(event));
+    if (event.ok()) {
+      OnEvent(*std::move(event));
+    } else if (KindOf(event.status()) != ErrorKind::kInterrupted || work_->interrupted) {
+      break;  // what it is, the loop finds out; but that it was woken, it knows
+    }
   }
   LookAround();
   took_in_last_ = true;

@@ -287,7 +287,7 @@ void ServerCore::TakeInTheLast(Listener& listener) {
 bool ServerCore::Drained() {
   if (!Refuses() || work_->replies_wait) return false;
   const std::lock_guard lock(work_->mutex);
-  return work_->stats.in_flight == 0;
+  return work_->stats.in_flight == 0 && work_->ending == 0;
 }
 
 // What other threads left for this one, and what is due by time.

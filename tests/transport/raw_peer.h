@@ -68,14 +68,18 @@ class RawPeer {
     wire::FrameHeader header;
     std::string body;
   };
-  // The next frame within twenty seconds; type 0 if there is none.
+  // The next frame within twenty seconds, but for pings, which come when other peers go; type 0
+  // if there is none.
   Answer Receive() {
-    Answer answer;
-    RawFrame raw;
-    if (!Eventually([&] { return socket_->Receive(&raw); }, absl::Seconds(20))) return answer;
-    std::memcpy(&answer.header, raw.head.data(), sizeof(answer.header));
-    answer.body = AsText(raw.head.span().subspan(sizeof(answer.header)));
-    return answer;
+    for (;;) {
+      Answer answer;
+      RawFrame raw;
+      if (!Eventually([&] { return socket_->Receive(&raw); }, absl::Seconds(20))) return answer;
+      std::memcpy(&answer.header, raw.head.data(), sizeof(answer.header));
+      if (answer.header.Is(wire::FrameType::kPing)) continue;
+      answer.body = AsText(raw.head.span().subspan(sizeof(answer.header)));
+      return answer;
+    }
   }
   wire::Reason ReceiveReason(wire::FrameType type) {
     const Answer answer = Receive();

@@ -77,7 +77,8 @@ StatusOr<std::shared_ptr<CallState>> ClientCore::Start(std::string_view method, 
   }
   const ErrorKind kind = KindOf(sent);
   if (kind == ErrorKind::kConnectionLost || kind == ErrorKind::kClosed) unsendable_ = sent;
-  const bool full = kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kPoolExhausted;
+  const bool full = kind == ErrorKind::kDeadlineExceeded ||
+                    (kind == ErrorKind::kPoolExhausted && rpc::MayFit(*connection_, args.buffers));
   if (full && !how.wait && !how.deadline.Passed()) return nullptr;
   return Annotate(sent, Describe(*call));
 }

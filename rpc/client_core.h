@@ -106,8 +106,9 @@ class ClientCore {
 
   // With the duty taken: receives one message and completes its call. Releases the lock meanwhile.
   // Errors: those of the wait itself (DeadlineExceeded, Interrupted); kSystem, which has failed all
-  // calls. What ends the connection ends all calls, and the result is OK.
-  Status ReceiveOne(Lock& lock, Deadline deadline);
+  // calls. What ends the connection ends all calls, and the result is OK. `called`, if given: were
+  // there callbacks to run?
+  Status ReceiveOne(Lock& lock, Deadline deadline, bool* called = nullptr);
   // Sleeps until woken, `deadline`, or a look at the interrupt hook is due. Errors: those two.
   Status SleepAsFollower(Lock& lock, CallWaiter& waiter, Deadline deadline);
   void PassDuty();

@@ -33,7 +33,14 @@ Status ClientCore::Await(Lock& lock, CallState& call, Deadline deadline, Ready r
       // Room for a credit is not told of.
       const Deadline slice =
           credits_due_.empty() ? until : Earlier(until, Deadline::After(kCreditSlice));
-      waited = ReceiveOne(lock, slice);
+      bool called = false;
+      waited = ReceiveOne(lock, slice, &called);
+      // A signal that came while callbacks ran interrupts nothing any more.
+      if (called && !call.done && !ready() && interrupted_) {
+        lock.unlock();
+        if (interrupted_()) waited = MakeError(ErrorKind::kInterrupted, "interrupted");
+        lock.lock();
+      }
       if (KindOf(waited) == ErrorKind::kDeadlineExceeded && !until.Passed()) continue;
     } else {
       CallWaiter waiter;
@@ -192,7 +199,7 @@ void ClientCore::Wake(CallState& call) {
 
 // ---- Receiving
 
-Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline) {
+Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline, bool* called) {
   on_duty_ = true;
   lock.unlock();
   StatusOr<Message> message = connection_->Receive(deadline);
@@ -212,6 +219,7 @@ Status ClientCore::ReceiveOne(Lock& lock, Deadline deadline) {
   } else {
     EndAll(message.status(), &callbacks);
   }
+  if (called != nullptr) *called = !callbacks.empty();
   Run(lock, std::move(callbacks));
   return absl::OkStatus();
 }

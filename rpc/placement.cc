@@ -1,5 +1,6 @@
 #include "pannier/rpc/placement.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pannier::rpc {
@@ -19,6 +20,11 @@ StatusOr<std::vector<Buffer>> PlaceInPool(const Connection& connection,
     buffer = buffer.readonly() ? copy.AsReadonly() : std::move(copy);
   }
   return placed;
+}
+
+bool MayFit(const Connection& connection, std::span<const Buffer> buffers) {
+  const uint64_t quota = connection.pool()->Stats().quota;
+  return std::ranges::all_of(buffers, [&](const Buffer& each) { return each.size() <= quota; });
 }
 
 }  // namespace pannier::rpc

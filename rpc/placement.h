@@ -18,4 +18,7 @@ StatusOr<std::vector<Buffer>> PlaceInPool(const Connection& connection,
                                           std::span<const Buffer> buffers,
                                           uint64_t inline_threshold, Deadline deadline);
 
+// False if one of them is larger than the pool of `connection`: to wait for room is in vain.
+bool MayFit(const Connection& connection, std::span<const Buffer> buffers);
+
 }  // namespace pannier::rpc

@@ -48,28 +48,32 @@ void Receiver::Run() {
   int vain = 0;
   while (!stop_) {
     if (Serve()) vain = 0;
-    const std::vector<std::shared_ptr<Client>> clients = Clients();
-    const auto busy = [](const auto& client) { return client->InFlight() > 0; };
-    const bool any = std::any_of(clients.begin(), clients.end(), busy);
-    if (any) vain = 0;
+    if (Busy()) vain = 0;
     if (++vain <= kLooksInVain) {
       Sleep(kTickMillis);
       continue;
     }
     asleep_ = true;
-    if (std::none_of(clients.begin(), clients.end(), busy) && !stop_) Sleep(-1);
+    if (!Busy() && !stop_) Sleep(-1);
     asleep_ = false;
     vain = 0;
   }
 }
 
-std::vector<std::shared_ptr<Client>> Receiver::Clients() {
+std::vector<std::shared_ptr<Client>> Receiver::Clients() const {
   std::vector<std::shared_ptr<Client>> alive;
   const std::lock_guard lock(mutex_);
   for (const auto& weak : clients_) {
     if (auto client = weak.lock()) alive.push_back(std::move(client));
   }
   return alive;
+}
+
+bool Receiver::Busy() const {
+  // Kept no longer than this: a client that its owner drops ends at once.
+  const std::vector<std::shared_ptr<Client>> clients = Clients();
+  return std::any_of(clients.begin(), clients.end(),
+                     [](const auto& client) { return client->InFlight() > 0; });
 }
 
 bool Receiver::Serve() {

@@ -35,13 +35,14 @@ class Receiver {
 
  private:
   Receiver() = default;
-  std::vector<std::shared_ptr<Client>> Clients();
+  std::vector<std::shared_ptr<Client>> Clients() const;
+  bool Busy() const;  // calls are in flight
   // Receives for those that nobody attends to, until there is none. True if there was one.
   bool Serve();
   void Sleep(int millis);
 
   UniqueFd wake_;  // eventfd
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::weak_ptr<Client>> clients_;  // guarded by mutex_
   // Sequentially consistent: Run sets asleep_ and then looks for calls in flight; Kick comes after
   // the call is in flight and then reads asleep_. One of them sees the other.

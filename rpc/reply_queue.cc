@@ -111,7 +111,7 @@ bool ReplyQueue::Attempt(Reply& reply) {
     case ErrorKind::kDeadlineExceeded:
       return false;
     case ErrorKind::kPoolExhausted:
-      if (!reply.patience.Passed()) return false;
+      if (!reply.patience.Passed() && MayFit(*connection_, reply.buffers)) return false;
       break;
     case ErrorKind::kConnectionLost:
     case ErrorKind::kClosed:

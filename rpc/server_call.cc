@@ -138,21 +138,29 @@ bool ServerCall::End(bool failed) {
     resume.swap(resume_);
     changed_.notify_all();
   }
-  bool wake = false;
-  {
-    const std::lock_guard lock(work_->mutex);
-    peer_->calls.erase(id_);
-    ServerStats& stats = work_->stats;
-    --stats.in_flight;
-    stats.in_flight_bytes -= bytes_;
-    if (failed) ++stats.failed;
-    wake = work_->draining() && stats.in_flight == 0;
-  }
-  if (wake && !work_->OnServingThread()) work_->Nudge();
+  const std::lock_guard lock(work_->mutex);
+  peer_->calls.erase(id_);
+  ServerStats& stats = work_->stats;
+  --stats.in_flight;
+  stats.in_flight_bytes -= bytes_;
+  if (failed) ++stats.failed;
+  ++work_->ending;
   return true;
 }
 
-void ServerCall::Abandon() { End(/*failed=*/true); }
+void ServerCall::Ended() {
+  bool wake = false;
+  {
+    const std::lock_guard lock(work_->mutex);
+    --work_->ending;
+    wake = work_->draining() && work_->stats.in_flight == 0 && work_->ending == 0;
+  }
+  if (wake && !work_->OnServingThread()) work_->Nudge();
+}
+
+void ServerCall::Abandon() {
+  if (End(/*failed=*/true)) Ended();
+}
 
 void ServerCall::Finish(StatusOr<RawResult> result) {
   bool wanted = !one_way();
@@ -162,7 +170,12 @@ void ServerCall::Finish(StatusOr<RawResult> result) {
     wanted = wanted && (gone_.ok() || KindOf(gone_) == ErrorKind::kClosed);
   }
   // Before it is sent: a caller that has the answer finds the call counted as over.
-  if (!End(!result.ok()) || !wanted) return;
+  if (!End(!result.ok())) return;
+  if (wanted) Answer(std::move(result));
+  Ended();
+}
+
+void ServerCall::Answer(StatusOr<RawResult> result) {
   const Status sent = result.ok() ? peer_->replies.SendResult(id_, *std::move(result), deadline_)
                       : KindOf(result.status()) == ErrorKind::kDeadlineExceeded
                           ? peer_->replies.SendError(id_, result.status(), Deadline::Never())

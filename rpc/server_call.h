@@ -64,8 +64,11 @@ class ServerCall final : public CallContext {
   Status Gone(const Lock&) const;
   bool Ready(const Lock& lock) const { return credit_ > 0 || !Gone(lock).ok(); }
   void ResumeIfReady(Lock lock);
-  // The call is over: true once. `failed` is for the counts.
+  // The call is over: true once, and then Ended has to follow. `failed` is for the counts.
   bool End(bool failed);
+  // It was answered, or is not to be. A server that drains waits for that.
+  void Ended();
+  void Answer(StatusOr<RawResult> result);
 
   const std::shared_ptr<ServerWork> work_;
   const std::shared_ptr<ServerPeer> peer_;

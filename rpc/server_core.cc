@@ -215,7 +215,12 @@ Status ServerCore::Loop(Listener& listener) {
   Status ended;
   int taken_in = 0;
   bool ran = false;  // a handler, and nothing was looked for since
+  took_in_last_ = false;
   while (ended.ok() && !work_->stopped() && !Drained()) {
+    if (work_->draining() && !Refuses()) {
+      TakeInTheLast(listener);
+      continue;
+    }
     const size_t queued = runs_handlers ? work_->queued() : 0;
     if (queued < kMostQueued) {
       const bool look = queued > 0 || ran;
@@ -260,10 +265,29 @@ Deadline ServerCore::NextLook() {
   return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
 }
 
+bool ServerCore::Refuses() const {
+  return work_->draining() && (options_.threads != 0 || took_in_last_);
+}
+
+// A thread that runs handlers reads nothing meanwhile: what lies in the windows when it is told to
+// drain came before.
+void ServerCore::TakeInTheLast(Listener& listener) {
+  for (uint64_t i = 0; i < options_.max_calls; ++i) {
+    StatusOr<Listener::Event> event = listener.Next(Deadline::Now());
+    if (event.ok()) {
+      OnEvent(*std::move(event));
+    } else if (KindOf(event.status()) != ErrorKind::kInterrupted || work_->interrupted) {
+      break;  // what it is, the loop finds out; but that it was woken, it knows
+    }
+  }
+  LookAround();
+  took_in_last_ = true;
+}
+
 bool ServerCore::Drained() {
-  if (!work_->draining() || work_->replies_wait) return false;
+  if (!Refuses() || work_->replies_wait) return false;
   const std::lock_guard lock(work_->mutex);
-  return work_->stats.in_flight == 0;
+  return work_->stats.in_flight == 0 && work_->ending == 0;
 }
 
 // What other threads left for this one, and what is due by time.

@@ -55,6 +55,9 @@ class ServerCore {
   Status Loop(Listener& listener);
   // How long it may sleep.
   Deadline NextLook();
+  // It drains, and calls that come now are too late.
+  bool Refuses() const;
+  void TakeInTheLast(Listener& listener);
   bool Drained();
   void OnEvent(Listener::Event event);
   void OnMessage(const std::shared_ptr<ServerPeer>& peer, Message message);
@@ -87,6 +90,7 @@ class ServerCore {
 
   // The serving thread's alone.
   std::map<const Connection*, std::shared_ptr<ServerPeer>> peers_;
+  bool took_in_last_ = false;  // when told to drain
 };
 
 }  // namespace pannier::internal

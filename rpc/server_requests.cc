@@ -88,7 +88,7 @@ Status ServerCore::Admit(const ServerPeer& peer, const rpc::Envelope& envelope, 
   if (peer.calls.count(envelope.header.call_id) != 0) {
     return MakeError(ErrorKind::kCorruptMessage,
                      absl::StrCat("call ", envelope.header.call_id, " is in flight already"));
-  } else if (work_->draining()) {
+  } else if (Refuses()) {
     refused = MakeError(ErrorKind::kRefused, "the server is stopping; the call was not run");
   } else if (stats.in_flight >= options_.max_calls) {
     refused = MakeError(ErrorKind::kLimit, absl::StrCat("the server has ", stats.in_flight,

@@ -45,7 +45,8 @@ class ServerWork {
 
   std::mutex mutex;
   // Guarded by mutex.
-  ServerStats stats;  // but for queued and connections
+  ServerStats stats;    // but for queued and connections
+  uint64_t ending = 0;  // calls that are not in flight any more, and whose answer is being sent
   // Calls whose OnReady waits: the serving thread looks at their deadlines.
   std::vector<std::weak_ptr<ServerCall>> parked;
   // Connections that have to be dropped, and why.

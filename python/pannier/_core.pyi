@@ -351,5 +351,8 @@ def shutdown(seconds: float) -> bool:
 def flush_before_exit() -> None:
     """Lets what closed connections sent leave, if no other is open."""
 
+def undisturbed(function: Callable[..., object], *arguments: Any) -> None:
+    """Calls it; on the main thread, what Ctrl-C raises is raised afterwards."""
+
 def after_fork() -> None:
     """To be called in a forked child, before all else."""

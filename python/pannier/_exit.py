@@ -38,13 +38,18 @@ _in_multiprocessing = False
 def shut_down_at_exit(workers: _Workers) -> None:
     """Finishes what was submitted to `workers` when the interpreter ends, and ends them."""
     _workers.add(workers)
+    _close_in_child()
 
 
 def close_at_exit(thing: _Closable, *, listens: bool = False) -> None:
     """Closes `thing` when the interpreter ends, if it lives until then. What listens is closed
     last: a connection to it in the same process would linger, to tell it goodbye."""
-    global _in_multiprocessing
     (_listeners if listens else _connections).add(thing)
+    _close_in_child()
+
+
+def _close_in_child() -> None:
+    global _in_multiprocessing
     if not _in_multiprocessing and multiprocessing.parent_process() is not None:
         # The start methods fork and forkserver end a child without atexit.
         _in_multiprocessing = True

@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures._base import FINISHED
+from concurrent.futures._base import CANCELLED, FINISHED
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -113,7 +113,8 @@ class ReceivedFuture(Future[Any]):
             self.set_result(value)
         except Exception:
             if self._state == FINISHED:
-                raise  # else it was cancelled meanwhile
+                raise
+            self._notify_cancel()  # it was cancelled meanwhile
 
     def _fail(self, error: BaseException) -> None:
         try:
@@ -121,6 +122,14 @@ class ReceivedFuture(Future[Any]):
         except Exception:
             if self._state == FINISHED:
                 raise
+            self._notify_cancel()
+
+    def _notify_cancel(self) -> None:
+        """Tells who is in ``concurrent.futures.wait`` that it was cancelled, if nobody has. Whoever
+        finds that it was, calls this: one that nobody tells of is never done for them."""
+        with self._condition:
+            if self._state == CANCELLED:
+                self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> Any:
         """As of ``concurrent.futures.Future``."""
@@ -196,7 +205,7 @@ class CallFuture(ReceivedFuture):
             return False
         pending, self._pending = self._pending, None
         if pending is not None:
-            self.set_running_or_notify_cancel()
+            self._notify_cancel()
             pending.cancel()
         return True
 
@@ -265,7 +274,7 @@ class _RetriedFuture(CallFuture):
 
     def _again(self, client: Client | None) -> None:
         if self.cancelled():
-            self.set_running_or_notify_cancel()
+            self._notify_cancel()
         elif client is None:
             super()._fail(ConnectionLost("the client is gone; the call was not made again"))
         else:

@@ -57,8 +57,9 @@ class Handler:
 
 
 def _stop_for(error: BaseException, server: Server) -> None:
-    """KeyboardInterrupt and SystemExit end the server, which raises them."""
-    if not isinstance(error, Exception):
+    """KeyboardInterrupt and SystemExit end the server, which raises them. No others: a handler may
+    let an asyncio.CancelledError of its own out."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         server._stopped_by = error
         server._core.stop()
 
@@ -137,6 +138,9 @@ class AsyncThread:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
+
+    def runs_here(self) -> bool:
+        return self._thread is threading.current_thread()
 
     def run(self, context: _core.CallContext, answering: Coroutine[Any, Any, None]) -> None:
         """Runs it in a task, which is cancelled when nobody waits for its answer any more."""

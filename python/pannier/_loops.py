@@ -69,11 +69,12 @@ class LoopReader:
             self._unwatch()
             self._client._readers.pop(self._loop, None)
 
-    def timer(self, timeout: float | None) -> asyncio.TimerHandle | None:
-        """Completes calls whose time is over, when `timeout` has passed."""
-        if timeout is None:
+    def timer(self, end: float | None) -> asyncio.TimerHandle | None:
+        """Completes calls whose time is over, when it is `end` by ``time.monotonic``."""
+        if end is None:
             return None
-        return self._loop.call_later(timeout + _LATE_SECONDS, self._client._core.dispatch)
+        left = max(end - time.monotonic(), 0.0)
+        return self._loop.call_later(left + _LATE_SECONDS, self._client._core.dispatch)
 
     def soon(self, function: Callable[[], object]) -> None:
         """Calls `function` on the loop's thread: at once, if that is this one. Any thread."""
@@ -105,6 +106,7 @@ async def when_room(
 async def answer(client: Client, request: Request, timeout: float | None) -> tuple[Any, Any]:
     """The stream and buffers of a call's result. Raises what ``PendingCall.take`` does."""
     reader = LoopReader.of(client)
+    end = None if timeout is None else time.monotonic() + timeout
     with reader:
         pending = await when_room(
             client, lambda left: client._core.start(*request, timeout=left, wait=False), timeout
@@ -117,7 +119,7 @@ async def answer(client: Client, request: Request, timeout: float | None) -> tup
                 done.set_result(None)
 
         pending.on_done(lambda: reader.soon(finish))
-        timer = reader.timer(timeout)
+        timer = reader.timer(end)
         try:
             await done
             return pending.take()

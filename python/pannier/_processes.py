@@ -98,10 +98,16 @@ def start_command(command: list[str]) -> Process:
     weakref.finalize(process, os.close, held)  # whose end tells the worker that this one is gone
 
     def listens() -> str:
-        with open(reading) as pipe:
-            address = pipe.readline().strip()
+        try:
+            # It writes the line at once, or ends.
+            ready = multiprocessing.connection.wait([reading], START_SECONDS)
+            address = os.read(reading, 4096).decode().strip() if ready else ""
+        finally:
+            os.close(reading)
         if not address:
-            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.kill()
             raise RuntimeError(f"{command[0]} ended with {process.wait()} before it listened")
         return address
 

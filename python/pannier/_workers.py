@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import _core
 from ._futures import receiving
 from ._processes import START_SECONDS, Process
 from ._tasks import Packet, Sent, SentCall, Task, WorkerDied
 from ._worker import STOP, dumps_anything
 from .client import Client
-from .errors import Closed, ConnectionLost, DeadlineExceeded, Error
+from .errors import Closed, ConnectionLost, DeadlineExceeded, Error, Forked
 
 if TYPE_CHECKING:
     from ._pool import Pool
@@ -80,6 +82,7 @@ class Workers:
         self._pool = pool
         # Forking later, when there are threads, is asking for trouble.
         self._at_once = forks and not replace
+        self._pid = os.getpid()
         # Reentrant: a collection may drop an executor anywhere.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # notified when calls or workers run out
@@ -96,12 +99,20 @@ class Workers:
 
     def check(self) -> None:
         """Raises WorkerDied or RuntimeError if no calls are taken any more."""
+        if self._pid != os.getpid():
+            raise Forked("this executor belongs to the parent process; a forked child has to make its own")
         if self._broken is not None:
             raise WorkerDied(self._broken)
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
+    # What is under way here is not cut short by Ctrl-C: a call that is lost between two of these
+    # lines would never end.
+
     def add(self, task: Task) -> None:
+        _core.undisturbed(self._add, task)
+
+    def _add(self, task: Task) -> None:
         with self._lock:
             self.check()
             self._queue.append(task)
@@ -118,6 +129,9 @@ class Workers:
 
     def receive(self, sent: Sent) -> None:
         """Takes in the answers that have come. On the thread that received them."""
+        _core.undisturbed(self._receive, sent)
+
+    def _receive(self, sent: Sent) -> None:
         worker = sent.worker
         with self._lock:
             answers = sent.collect()
@@ -170,7 +184,7 @@ class Workers:
         if died and self._replace and self._broken is None:
             again += [task for task in rest if task.tries <= self._retries]
             rest = [task for task in rest if task.tries > self._retries]
-            self._queue.extendleft(reversed(again))
+            self._put_back(again)
         else:
             rest = again + rest
         return [(task, error or Error("a worker did not answer a call")) for task in rest]
@@ -241,12 +255,15 @@ class Workers:
             return True
         gone = isinstance(failed, ConnectionLost | Closed)
         with self._lock:
-            if failed is None or gone:  # it was not sent
-                self._queue.extendleft(reversed(tasks))
+            broken = self._broken if failed is None or gone else None
+            if (failed is None or gone) and broken is None:  # it was not sent
+                self._put_back(tasks)
             if gone:
                 worker.ready = False
             self._gave(worker, len(tasks))
             alone = worker.load == 0
+        if broken is not None:  # and what was pending has failed
+            failed, gone = WorkerDied(broken), False
         if failed is not None and not gone:
             for task in tasks:
                 task.fail(failed)
@@ -254,6 +271,12 @@ class Workers:
         elif alone and not gone:
             threading.Timer(_ROOM_SECONDS, self._feed).start()
         return failed is not None
+
+    def _put_back(self, tasks: list[Task]) -> None:
+        """They are to be sent again, before others. With the lock."""
+        self._queue.extendleft(reversed(tasks))
+        if tasks and len(self._workers) < self._most:
+            self._start_workers()  # the worker that they were for may be gone already
 
     def _take_back(self) -> bool:
         """Where a worker has nothing to do, and another has calls that wait behind the one that
@@ -392,19 +415,29 @@ class Workers:
     # ---- The end
 
     def shutdown(self, wait: bool = True, cancel: bool = False) -> None:
+        if self._pid != os.getpid():
+            return  # the parent's; and its threads, which might hold the lock, are not here
         with self._lock:
             self._shut = True
-            # Those that were sent once run, as Futures, and are not cancelled.
-            cancelled = [task for task in self._queue if cancel and task.cancel()]
-            for task in cancelled:
-                self._queue.remove(task)
-                task.set_running_or_notify_cancel()
-            if wait:
-                self._changed.wait_for(lambda: not (self._in_flight or self._queue))
+        if cancel:
+            _core.undisturbed(self._cancel)
         if wait:
+            with self._lock:
+                self._changed.wait_for(lambda: not (self._in_flight or self._queue))
             self._end()
         else:
             self._rest()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            # Those that were sent once run, as Futures, and are not cancelled.
+            cancelled = [task for task in self._queue if not task.running()]
+            kept = [task for task in self._queue if task.running()]
+            self._queue = collections.deque(kept)
+        while cancelled:  # without the lock: callbacks are called
+            task = cancelled.pop(0)
+            task.cancel()
+            task._notify_cancel()
 
     def _end(self) -> None:
         """Ends the processes, and waits for that. Any number of times."""

@@ -113,6 +113,8 @@ class Server:
         self._async: AsyncThread | None = None
         self._lock = threading.Lock()  # guards _async
         self._stopped_by: BaseException | None = None
+        self._serving: int | None = None  # the thread
+        self._ended = threading.Event()  # of the present serving
 
     @overload
     def method(self, function: F, /) -> F: ...
@@ -164,11 +166,15 @@ class Server:
         with ConnectionLost. With `grace` (seconds; None: for ever) calls that came before are
         answered, as far as they end in time, and later ones are refused (Refused).
 
-        Any thread, handlers too, which are not waited for then; more than once is no error.
+        Any thread, handlers too, which are not waited for then: it returns at once. More than once
+        is no error.
         """
+        with self._lock:
+            on_loop = self._async is not None and self._async.runs_here()
+        if on_loop or handles(self) or self._serving == threading.get_ident():
+            self._stop_from_inside(grace)
+            return
         thread = self._thread
-        if thread is threading.current_thread():
-            thread = None
         if grace is None or grace > 0:
             self._core.drain()
             end = None if grace is None else time.monotonic() + grace
@@ -178,9 +184,24 @@ class Server:
                 while self._core.endpoint and (end is None or time.monotonic() < end):
                     time.sleep(0.005)
         self._core.stop()
-        if thread is not None and not handles(self):
+        if thread is not None:
             thread.join()
             self._thread = None
+
+    def _stop_from_inside(self, grace: float | None) -> None:
+        """On a thread for which the end of serving waits: a handler's, or that of a signal's."""
+        if grace is not None and grace <= 0:
+            self._core.stop()
+            return
+        self._core.drain()
+        if grace is not None:
+            ended, core = self._ended, self._core
+
+            def stop_late() -> None:
+                if not ended.wait(grace):
+                    core.stop()
+
+            threading.Thread(target=stop_late, name="pannier-stop", daemon=True).start()
 
     def stats(self) -> ServerStats:
         return ServerStats(**self._core.stats())
@@ -196,6 +217,8 @@ class Server:
 
     def _serve(self) -> None:
         close_at_exit(self, listens=True)
+        self._ended = threading.Event()
+        self._serving = threading.get_ident()
         threads = [
             threading.Thread(target=self._core.work, name=f"pannier-handler-{number}", daemon=True)
             for number in range(self._threads)
@@ -205,6 +228,8 @@ class Server:
         try:
             self._core.serve()
         finally:
+            self._serving = None
+            self._ended.set()
             with self._lock:
                 loop, self._async = self._async, None
             if loop is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
 
     async def _start_on_loop(self) -> None:
         reader = self._reader = LoopReader.of(self._client)
+        end = None if self._timeout is None else time.monotonic() + self._timeout
         reader.__enter__()
         try:
             pending = await when_room(
@@ -98,7 +100,7 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
         self._pending = pending
         self._request = None
         reader.watch()
-        self._timer = reader.timer(self._timeout)
+        self._timer = reader.timer(end)
         changed = self._changed
         pending.on_change(lambda: reader.soon(changed.set))
 

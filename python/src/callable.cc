@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "signals.h"
 #include "wait.h"
 
 namespace nb = nanobind;
@@ -15,13 +16,31 @@ Callable::~Callable() {
   Py_DECREF(function_);
 }
 
+namespace {
+
+// REQUIRES: the GIL.
+void CallOrPrint(nb::handle function) {
+  PyObject* const result = PyObject_CallNoArgs(function.ptr());
+  if (result == nullptr) PyErr_WriteUnraisable(function.ptr());
+  Py_XDECREF(result);
+}
+
+}  // namespace
+
 std::function<void()> CallbackOf(nb::callable function) {
   return [callable = std::make_shared<Callable>(std::move(function))] {
     if (ShuttingDown()) return;
     const nb::gil_scoped_acquire gil;
-    PyObject* const result = PyObject_CallNoArgs(callable->function().ptr());
-    if (result == nullptr) PyErr_WriteUnraisable(callable->function().ptr());
-    Py_XDECREF(result);
+    CallOrPrint(callable->function());
+  };
+}
+
+std::function<void()> UndisturbedCallbackOf(nb::callable function) {
+  return [callable = std::make_shared<Callable>(std::move(function))] {
+    if (ShuttingDown()) return;
+    const nb::gil_scoped_acquire gil;
+    const InterruptsLater later;
+    CallOrPrint(callable->function());
   };
 }
 

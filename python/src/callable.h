@@ -24,5 +24,7 @@ class Callable {
 // Calls `function` with the GIL, which its caller must not hold. What it raises is printed as
 // unraisable; at the end of the interpreter it is not called.
 std::function<void()> CallbackOf(nanobind::callable function);
+// The same for what ends a future, which Ctrl-C must not cut short: see InterruptsLater.
+std::function<void()> UndisturbedCallbackOf(nanobind::callable function);
 
 }  // namespace pannier::python

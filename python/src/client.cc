@@ -138,7 +138,7 @@ void BindPending(nb::module_& module) {
       .def(
           "on_done",
           [](PendingCall& self, nb::callable function) {
-            std::function<void()> done = CallbackOf(std::move(function));
+            std::function<void()> done = UndisturbedCallbackOf(std::move(function));
             Quickly([&] { self.OnDone(std::move(done)); });
           },
           nb::arg("function"),
@@ -166,7 +166,7 @@ void BindPending(nb::module_& module) {
       .def(
           "on_change",
           [](PendingStream& self, nb::callable function) {
-            std::function<void()> change = CallbackOf(std::move(function));
+            std::function<void()> change = UndisturbedCallbackOf(std::move(function));
             Quickly([&] { self.OnChange(std::move(change)); });
           },
           nb::arg("function"),

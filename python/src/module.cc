@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "pannier/base/version.h"
 #include "pannier/transport/connection.h"
+#include "signals.h"
 #include "view.h"
 #include "wait.h"
 
@@ -34,5 +35,21 @@ NB_MODULE(_core, module) {
   module.def("flush_before_exit", &pannier::FlushBeforeExit,
              nb::call_guard<nb::gil_scoped_release>(),
              "Lets what closed connections sent leave, if no other is open.");
-  module.def("after_fork", &AfterFork, "To be called in a forked child, before all else.");
+  module.def(
+      "undisturbed",
+      [](nb::callable function, nb::args arguments) {
+        const InterruptsLater later;
+        function(*arguments);
+      },
+      nb::arg("function"), nb::arg("arguments"),
+      nb::sig("def undisturbed(function: collections.abc.Callable[..., object], *arguments: "
+              "typing.Any) -> None"),
+      "Calls it; on the main thread, what Ctrl-C raises is raised afterwards.");
+  module.def(
+      "after_fork",
+      [] {
+        AfterFork();
+        HandleSignalsAfterFork();
+      },
+      "To be called in a forked child, before all else.");
 }

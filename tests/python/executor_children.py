@@ -97,3 +97,10 @@ class Refuses:
 
 def unloadable():
     return Unloadable()
+
+
+def leave_an_executor(pipe):
+    """A child that ends with an executor open, and its first worker on its way."""
+    global left
+    left = pannier.Executor(1, start_method="fork")
+    left.submit(sleep, 0.05)

@@ -1,8 +1,12 @@
 """Server and Client: results, exceptions, time, and what becomes of arrays."""
 
+import asyncio
+import contextlib
+import gc
 import threading
 import time
 import traceback
+from concurrent.futures import wait
 
 import children
 import numpy as np
@@ -310,3 +314,99 @@ def test_stop_from_another_thread(ipc):
     threading.Timer(0.2, server.stop).start()
     server.serve_forever()
     assert server.address == ipc
+
+
+# ---- What must not end a server, or keep it
+
+
+def test_an_asyncio_cancelled_error_does_not_end_the_server(ipc):
+    server = pannier.Server(ipc)
+
+    @server.method
+    def give_up():
+        raise asyncio.CancelledError("of its own")
+
+    server.method(abs)
+    with server.start(), pannier.Client(ipc) as client:
+        with pytest.raises(pannier.RemoteError, match="of its own"):
+            client.call("give_up", timeout=20)
+        assert client.call("abs", -1, timeout=20) == 1
+
+
+@pytest.mark.parametrize("grace", [30, None])
+@pytest.mark.parametrize("kind", ["function", "thread", "coroutine"])
+def test_a_handler_stops_its_server_with_grace(ipc, kind, grace):
+    server = pannier.Server(ipc, threads=2 if kind == "thread" else 0)
+
+    def leave():
+        time.sleep(0.2)  # the others come meanwhile
+        server.stop(grace=grace)
+        return "stops"
+
+    async def leave_async():
+        return leave()
+
+    server.method(leave_async if kind == "coroutine" else leave, name="leave")
+    server.method(lambda: time.sleep(0.02), name="nap")
+    server.start()
+    start = time.monotonic()
+    with pannier.Client(ipc) as client:
+        futures = [client.submit("leave"), *[client.submit("nap") for _ in range(5)]]
+        assert futures[0].result(20) == "stops"
+        assert [future.result(20) for future in futures[1:]] == [None] * 5
+        server._thread.join(20)
+        assert not server._thread.is_alive()
+    assert time.monotonic() - start < 20
+    server.stop()
+
+
+def test_a_coroutine_stops_its_server(ipc):
+    server = pannier.Server(ipc)
+
+    @server.method
+    async def leave():
+        server.stop()
+
+    server.start()
+    with pannier.Client(ipc) as client, contextlib.suppress(pannier.ConnectionLost):
+        client.call("leave", timeout=20)
+    server._thread.join(20)
+    assert not server._thread.is_alive()
+    server.stop()
+
+
+def test_a_client_that_is_dropped_ends(ipc):
+    with pannier.Server(ipc) as server:
+        server.method(abs)
+        client = pannier.Client(ipc)
+        assert client.submit("abs", -1).result(20) == 1
+        time.sleep(0.1)  # the thread for futures goes to sleep
+        del client
+        gc.collect()
+        assert eventually(lambda: server.stats().connections == 0, 10)
+
+
+def test_a_result_larger_than_the_pool(ipc):
+    with pannier.Pool(1 << 20) as pool, pannier.Server(ipc, pool=pool) as server:
+        server.method(lambda: np.zeros(8 << 20, np.uint8), name="large")
+        with pannier.Client(ipc) as client:
+            start = time.monotonic()
+            with pytest.raises(pannier.PoolExhausted, match="more than its quota"):
+                client.call("large", timeout=20)
+            assert time.monotonic() - start < 10
+
+
+class SlowToLoad:
+    def __reduce__(self):
+        return time.sleep, (0.5,)
+
+
+def test_cancelled_while_its_result_is_unpickled(ipc):
+    with pannier.Server(ipc) as server, pannier.Client(ipc) as client:
+        server.method(SlowToLoad, name="slow_to_load")
+        for seconds in (0.25, 0.0):
+            future = client.submit("slow_to_load")
+            time.sleep(seconds)
+            assert future.cancel() and future.cancel()
+            done, not_done = wait([future], 10)
+            assert future in done and not not_done

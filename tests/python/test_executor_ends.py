@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,7 @@ from conftest import eventually, leases_out
 from executor_far import alive, method
 
 import pannier
+from pannier._tasks import Packet
 
 __all__ = ["method"]
 
@@ -329,3 +331,94 @@ def test_a_program_that_is_no_worker():
     with pytest.raises(BrokenProcessPool, match="true"):
         executor.submit("scale").result(60)
     executor.shutdown()
+
+
+# ---- Who may not end an executor, and who must
+
+
+@pytest.mark.parametrize("way", ["shutdown", "drop"])
+def test_a_forked_child_leaves_the_workers_alone(way):
+    executor = pannier.Executor(2, start_method="fork")
+    future = executor.submit(far.sleep, 1, "done")
+    assert eventually(future.running, 20)
+    child = os.fork()
+    if child == 0:
+        try:
+            try:
+                executor.submit(abs, 1)
+            except pannier.Forked:
+                if way == "shutdown":
+                    executor.shutdown()
+                del executor
+                gc.collect()
+                os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert future.result(60) == "done"
+    assert executor.submit(abs, -2).result(60) == 2
+    executor.shutdown()
+
+
+def test_an_executor_of_a_child_of_multiprocessing_that_ends(child):
+    one = child(far.leave_an_executor)
+    one.join(60)
+
+
+def test_callbacks_of_cancelled_calls_may_wait_for_others():
+    executor = pannier.Executor(1, start_method="fork")
+    running = executor.submit(far.sleep, 0.5, "ran")
+    waiting = [executor.submit(abs, number) for number in range(3)]
+    assert eventually(running.running, 20)
+    # On a thread that needs the executor meanwhile.
+    seen = []
+
+    def ask(_):
+        thread = threading.Thread(target=lambda: seen.append((repr(executor), running.result(20))))
+        thread.start()
+        thread.join(20)
+
+    waiting[0].add_done_callback(ask)
+    executor.shutdown(cancel_futures=True)
+    assert [result for _, result in seen] == ["ran"]
+    assert all(future.cancelled() for future in waiting)
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_call_that_could_not_be_sent_to_a_worker_that_is_gone(replace, monkeypatch):
+    """What sends it may be slower than what sees the worker off."""
+    with pannier.Executor(1, start_method="forkserver", replace=replace) as executor:
+        pid = executor.submit(far.pid).result(60)
+        workers = executor._workers
+        start = Packet.start
+
+        def start_late(self):
+            monkeypatch.setattr(Packet, "start", start)
+            os.kill(pid, signal.SIGKILL)
+            assert eventually(lambda: not workers._workers, 20)
+            return start(self)
+
+        monkeypatch.setattr(Packet, "start", start_late)
+        future = executor.submit(abs, -3)
+        if replace:
+            assert future.result(60) == 3
+        else:
+            with pytest.raises(pannier.WorkerDied):
+                future.result(60)
+
+
+def test_arguments_larger_than_the_pool():
+    with pannier.Pool(1 << 20) as pool:
+        with pannier.Executor(1, start_method="fork", pool=pool) as executor:
+            future = executor.submit(len, np.zeros(8 << 20, np.uint8))
+            with pytest.raises(pannier.PoolExhausted, match="more than its quota"):
+                future.result(20)
+            assert executor.submit(len, b"12").result(60) == 2
+
+
+def test_a_program_that_never_listens(monkeypatch):
+    monkeypatch.setattr(pannier._processes, "START_SECONDS", 0.5)
+    program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pannier.Executor(1, command=program) as executor:
+        with pytest.raises(pannier.WorkerDied, match="before it listened"):
+            executor.submit("any").result(30)

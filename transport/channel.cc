@@ -6,31 +6,12 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstddef>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "pannier/base/process_epoch.h"
 
 namespace pannier {
-namespace {
-
-// Who only sends serves after as many messages: it learns of ends, and of what the link says.
-constexpr uint64_t kServeEach = 64;
-
-bool QuarterGone(uint64_t taken, uint64_t reported, uint64_t window) {
-  return taken - reported >= (window + 3) / 4;
-}
-
-Status Forked() {
-  return MakeError(ErrorKind::kForked,
-                   "this connection belongs to the parent process; a forked child has to connect "
-                   "by itself");
-}
-
-}  // namespace
-
 wire::Limits Channel::LimitsOf(const TransportOptions& options) {
   return {options.max_message_bytes, kWindowMessages, kWindowBytes};
 }
@@ -47,6 +28,12 @@ Channel::Channel(std::shared_ptr<ChannelOwner> hub, const TransportOptions& opti
 }
 
 Channel::~Channel() { Close(); }
+
+Status Channel::ForkedError() {
+  return MakeError(ErrorKind::kForked,
+                   "this connection belongs to the parent process; a forked child has to connect "
+                   "by itself");
+}
 
 // ---- Handshake ----------------------------------------------------------------------
 
@@ -92,138 +79,10 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) OnDisconnect();
 }
 
-// ---- Sending ------------------------------------------------------------------------
-
-Status Channel::CheckUsable() const {
-  if (pannier::Forked(hub_->epoch())) return Forked();
-  if (state_ == State::kOpen) return absl::OkStatus();
-  if (state_ == State::kEnding) {
-    return MakeError(ErrorKind::kConnectionLost, absl::StrCat(info_.peer, " is gone"));
-  }
-  return OverStatus();
-}
-
-bool Channel::WindowHasRoom(uint64_t bytes) const {
-  const uint64_t messages_out = sent_.messages - granted_back_.messages;
-  const uint64_t bytes_out = sent_.bytes - granted_back_.bytes;
-  // So little the peer may have taken without saying so, and it will not before it gets more.
-  if (!QuarterGone(sent_.messages, granted_back_.messages, peer_limits_.window_messages) &&
-      !QuarterGone(sent_.bytes, granted_back_.bytes, peer_limits_.window_bytes)) {
-    return true;
-  }
-  return messages_out < peer_limits_.window_messages && bytes_out <= peer_limits_.window_bytes &&
-         bytes <= peer_limits_.window_bytes - bytes_out;
-}
-
-Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
-  if (pannier::Forked(hub_->epoch())) return Forked();
-  Hub::Lock lock(hub_->mutex());
-  if (sent_.messages % kServeEach == kServeEach - 1) hub_->ServeOnce(lock);
-  // Where the link breaks meanwhile, all begins anew without it.
-  for (;;) {
-    PANNIER_RETURN_IF_ERROR(CheckUsable());
-    const std::shared_ptr<Link> link = usable_link();
-    lock.unlock();
-    const Status sent =
-        lane_ != nullptr ? SendOnLane(link, message, deadline) : SendOver(link, message, deadline);
-    if (KindOf(sent) != ErrorKind::kConnectionLost) return sent;
-    lock.lock();
-    if (link == usable_link()) return sent;
-  }
-}
-
-Status Channel::Place(Outbound& outbound, Deadline deadline) {
-  const auto go_on = [&] {
-    if (options_.interrupted && options_.interrupted()) {
-      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting for memory");
-    }
-    const Hub::Lock relock(hub_->mutex());
-    return CheckUsable();
-  };
-  const Status placed =
-      outbound.PlaceBuffers(*options_.pool, options_.inline_threshold, deadline, go_on);
-  if (!placed.ok()) return Annotated(placed, "send");
-  const uint64_t size = outbound.frame_size();
-  if (size <= peer_limits_.max_message_bytes) return absl::OkStatus();
-  return MakeError(ErrorKind::kLimit,
-                   absl::StrCat("send to ", info_.peer, ": ", size,
-                                " bytes outside of leases, and the peer takes at most ",
-                                peer_limits_.max_message_bytes));
-}
-
-Status Channel::AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared_ptr<Link>& link,
-                          Deadline deadline) {
-  const uint64_t size = outbound.frame_size();
-  do {
-    const Status waited = hub_->Wait(lock, deadline, [&] {
-      return state_ != State::kOpen || link != usable_link() || WindowHasRoom(size);
-    });
-    PANNIER_RETURN_IF_ERROR(CheckUsable());
-    if (link != usable_link()) return MakeError(ErrorKind::kConnectionLost, "send: the link broke");
-    if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
-    PANNIER_RETURN_IF_ERROR(Announce(lock, outbound, deadline));
-    // Another thread may have taken the room while this one waited to announce.
-  } while (!WindowHasRoom(size) || link != usable_link());
-  return absl::OkStatus();
-}
-
-void Channel::CountOut(uint64_t bytes) {
-  ++sent_.messages;
-  sent_.bytes += bytes;
-}
-
-Status Channel::SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
-                         Deadline deadline) {
-  Outbound outbound(message, link.get(), /*parts=*/true);
-  PANNIER_RETURN_IF_ERROR(Place(outbound, deadline));
-  OutFrame frame = outbound.Compose(info_.version, number_);
-
-  Hub::Lock lock(hub_->mutex());
-  PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
-  std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &sent_sequence_,
-              sizeof(sent_sequence_));
-  if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) {
-    OnDisconnect();
-    return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
-  }
-  ++sent_sequence_;
-  CountOut(outbound.frame_size());
-  outbound.Sent(&stats_);
-  return absl::OkStatus();
-}
-
-Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline) {
-  // The peer's end of the link is full: it has not served its connections for a while.
-  constexpr absl::Duration kAskAgain = absl::Milliseconds(5);
-  for (;;) {
-    const Status status = outbound.AnnounceSegments();
-    if (status.ok()) return status;
-    if (ErrnoOf(status) == EPIPE || ErrnoOf(status) == ECONNRESET) {
-      if (lane_ == nullptr) {
-        OnLinkEvent();
-      } else {
-        // Who is on duty sees the end, too; he alone may read what is left on the lane.
-        const Status waited = hub_->Wait(lock, deadline, [this] { return link_ended_ || Over(); });
-        if (!waited.ok()) return Annotated(waited, "send: the link ended");
-      }
-      return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
-    }
-    if (ErrnoOf(status) != EAGAIN) return Annotated(status, "send");
-    if (deadline.Passed()) {
-      return Annotated(MakeError(ErrorKind::kDeadlineExceeded, "the peer does not read its link"),
-                       "send");
-    }
-    const Status waited = hub_->Wait(lock, Earlier(deadline, Deadline::After(kAskAgain)),
-                                     [this] { return state_ != State::kOpen; });
-    PANNIER_RETURN_IF_ERROR(CheckUsable());
-    if (KindOf(waited) != ErrorKind::kDeadlineExceeded) return Annotated(waited, "send");
-  }
-}
-
 // ---- Receiving ----------------------------------------------------------------------
 
 StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& options) {
-  if (pannier::Forked(hub_->epoch())) return Forked();
+  if (Forked(hub_->epoch())) return ForkedError();
   Inbound inbound;
   {
     Hub::Lock lock(hub_->mutex());
@@ -269,7 +128,7 @@ StatusOr<Message> Channel::OpenInbound(Inbound inbound, const ReceiveOptions& op
 }
 
 StatusOr<bool> Channel::Poll(Deadline deadline) {
-  if (pannier::Forked(hub_->epoch())) return Forked();
+  if (Forked(hub_->epoch())) return ForkedError();
   Hub::Lock lock(hub_->mutex());
   const Status waited = hub_->Wait(lock, deadline, [&] { return HasMessage() || Over(); });
   if (HasMessage()) return true;
@@ -280,7 +139,7 @@ StatusOr<bool> Channel::Poll(Deadline deadline) {
 }
 
 StatusOr<int> Channel::fd() {
-  if (pannier::Forked(hub_->epoch())) return Forked();
+  if (Forked(hub_->epoch())) return ForkedError();
   const Hub::Lock lock(hub_->mutex());
   if (state_ == State::kClosed) return OverStatus();
   if (fd_epoll_.valid()) return fd_epoll_.get();
@@ -420,13 +279,13 @@ Status Channel::Annotated(const Status& status, const char* what) const {
 // A forked child has one thread, and perhaps a copy of the mutex that another held.
 
 bool Channel::closed() const {
-  if (pannier::Forked(hub_->epoch())) return state_ == State::kClosed;
+  if (Forked(hub_->epoch())) return state_ == State::kClosed;
   const Hub::Lock lock(hub_->mutex());
   return state_ == State::kClosed;
 }
 
 ConnectionStats Channel::Stats() const {
-  if (pannier::Forked(hub_->epoch())) return stats_;
+  if (Forked(hub_->epoch())) return stats_;
   const Hub::Lock lock(hub_->mutex());
   return stats_;
 }

@@ -35,6 +35,10 @@ class Channel;
 // The window that each side grants: docs/wire_format.md, "Credit".
 inline constexpr uint32_t kWindowMessages = 1024;
 inline constexpr uint64_t kWindowBytes = uint64_t{64} << 20;
+// Whether so much of the window was taken that the taker reports it.
+inline bool QuarterGone(uint64_t taken, uint64_t reported, uint64_t window) {
+  return taken - reported >= (window + 3) / 4;
+}
 
 // What a channel asks of the side it belongs to. Called with the hub's lock held.
 class ChannelOwner : public Hub {
@@ -115,6 +119,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   static std::string ProgramName();
 
  private:
+  static Status ForkedError();
   Status CheckUsable() const;
   bool WindowHasRoom(uint64_t bytes) const;
   Status Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline);
@@ -140,12 +145,14 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void ForgetLostPeer();
   // What buffers may be leased over now; null: they travel in frames.
   const std::shared_ptr<Link>& usable_link() const { return link_broken_ ? kNoLink : link_; }
+  // On the endpoint, with the sequence that is due.
+  Status SendFrame(OutFrame& frame);
   Status SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                   Deadline deadline);
   // channel_lane.cc
   Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                     Deadline deadline);
-  Status SendBeside(OutFrame& frame, const wire::FrameHeader& header);
+  Status SendBeside(OutFrame& frame);
   void OnLane();
   void TakeAllFromLane();
   bool TakeFromLane();

@@ -175,7 +175,7 @@ void Channel::End(Status status) {
 }
 
 void Channel::Close() {
-  if (pannier::Forked(hub_->epoch())) return;
+  if (Forked(hub_->epoch())) return;
   std::shared_ptr<Link> link;
   std::deque<Inbound> inbox;
   {

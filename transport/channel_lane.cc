@@ -1,8 +1,6 @@
 // A channel whose carrier is a lane: how its messages get there and off it. docs/lane.md, "Frames
 // on a lane".
 #include <algorithm>
-#include <cstddef>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,7 +32,7 @@ Status Channel::SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMess
     Hub::Lock lock(hub_->mutex());
     PANNIER_RETURN_IF_ERROR(AwaitRoom(lock, outbound, link, deadline));
     header.sequence = sent_sequence_;
-    if (beside) PANNIER_RETURN_IF_ERROR(SendBeside(*beside, header));
+    if (beside) PANNIER_RETURN_IF_ERROR(SendBeside(*beside));
     const bool written = in_ring  ? lane_->WriteMessage(header, outbound.Pieces())
                          : beside ? lane_->WriteBeside(header, size)
                                   : lane_->WriteBlock(header, *block);
@@ -51,14 +49,10 @@ Status Channel::SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMess
   }
 }
 
-Status Channel::SendBeside(OutFrame& frame, const wire::FrameHeader& header) {
+Status Channel::SendBeside(OutFrame& frame) {
   NeedWay();
   PANNIER_RETURN_IF_ERROR(CheckUsable());
-  std::memcpy(frame.head() + offsetof(wire::FrameHeader, sequence), &header.sequence,
-              sizeof(header.sequence));
-  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kYes) return absl::OkStatus();
-  OnDisconnect();
-  return MakeError(ErrorKind::kConnectionLost, absl::StrCat("send: ", info_.peer, " is gone"));
+  return SendFrame(frame);
 }
 
 // ---- Receiving ----------------------------------------------------------------------

@@ -167,7 +167,6 @@ void Channel::End(Status status) {
   status_ = std::move(status);
   quiet_ = Deadline::Never();
   Unwatch();
-  if (link_ != nullptr) link_->LeaveUnread();
   hub_->RemoveLane(std::exchange(lane_number_, 0));
   SignalFd();
   hub_->OnReady(*this);

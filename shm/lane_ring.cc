@@ -122,13 +122,6 @@ StatusOr<bool> LaneReader::Peek(Record* record) {
   }
 }
 
-void LaneReader::Pop() {
-  head_ += LaneRecordBytes(length_);
-  ++sequence_;
-  // Release pairs with the acquire in LaneWriter::Room.
-  header_->head.store(head_, std::memory_order_release);
-}
-
 bool LaneReader::Arm() {
   // Pairs with the exchange in LaneWriter::TakeBell: if that came first, the look below sees
   // the record that it was for; if it comes later, it gives 1.

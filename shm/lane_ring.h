@@ -110,8 +110,26 @@ class LaneReader {
   };
   // The next record; false if there is none. It stays until Pop. Errors: CorruptMessage.
   StatusOr<bool> Peek(Record* record);
+  // The next record, if it is a whole one of that kind. False says nothing: Peek does.
+  bool PeekAt(uint8_t kind, Record* record) {
+    // Acquire, as in Peek.
+    const LaneWord word = LaneWord::Of(Word(head_).load(std::memory_order_acquire));
+    const uint64_t at = head_ & (capacity_ - 1);
+    if (word.kind != kind || word.sequence != sequence_ ||
+        !RangeInside(at, LaneRecordBytes(word.length), capacity_)) {
+      return false;
+    }
+    length_ = word.length;
+    *record = {kind, {records_ + at + sizeof(uint64_t), word.length}};
+    return true;
+  }
   // Gives the record's place back. REQUIRES: Peek gave one since the last Pop.
-  void Pop();
+  void Pop() {
+    head_ += LaneRecordBytes(length_);
+    ++sequence_;
+    // Release pairs with the acquire in LaneWriter::Room.
+    header_->head.store(head_, std::memory_order_release);
+  }
 
   // Whether nothing is there; one load.
   bool Empty() const {

@@ -1,6 +1,7 @@
 #include "pannier/shm/spin_time.h"
 
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <thread>
@@ -24,6 +25,12 @@ int ProcessorsToRunOn() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int64_t TimerTick() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
 SpinTime::SpinTime(Duration most, int processors)

@@ -86,7 +86,14 @@ StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& opti
   Inbound inbound;
   {
     Hub::Lock lock(hub_->mutex());
-    const Status waited = hub_->Wait(lock, deadline, [&] { return HasMessage() || Over(); });
+    Message straight;
+    Status waited;
+    for (const LaneReader* own = OwnLane();; own = nullptr) {
+      if (TakeStraight(&straight)) return straight;
+      waited = hub_->Wait(
+          lock, deadline, [&] { return HasMessage() || Over(); }, own);
+      if (own == nullptr || HasMessage() || Over() || !waited.ok()) break;
+    }
     if (!TakeInbound(&inbound)) {
       if (Over()) return OverStatus();
       return Annotated(waited, "receive");
@@ -101,7 +108,7 @@ bool Channel::TryReceive(Message* message) {
   Inbound inbound;
   {
     const Hub::Lock lock(hub_->mutex());
-    if (!HasMessage()) hub_->TryServeLanes([&] { return HasMessage(); });
+    if (TakeStraight(message)) return true;
     if (!HasMessage() || inbox_.front().framed != nullptr) return false;
     TakeInbound(&inbound);
   }
@@ -113,20 +120,24 @@ bool Channel::TakeInbound(Inbound* inbound) {
   if (!HasMessage()) return false;
   *inbound = std::move(inbox_.front());
   inbox_.pop_front();
-  ++taken_.messages;
-  taken_.bytes += inbound->size;
   if (inbound->framed == nullptr) {
     ++stats_.messages_received;
     stats_.stream_bytes_received += inbound->bytes.size() - inbound->envelope_size;
   }
+  CountTaken(inbound->size);
+  SignalFd();
+  return true;
+}
+
+void Channel::CountTaken(uint64_t size) {
+  ++taken_.messages;
+  taken_.bytes += size;
   if (state_ == State::kOpen &&
       (QuarterGone(taken_.messages, reported_.messages, kWindowMessages) ||
        QuarterGone(taken_.bytes, reported_.bytes, kWindowBytes))) {
     reported_ = taken_;
     SendControl(wire::FrameType::kCredit, wire::Serialize(taken_));
   }
-  SignalFd();
-  return true;
 }
 
 StatusOr<Message> Channel::OpenInbound(Inbound inbound, const ReceiveOptions& options) {

@@ -100,6 +100,9 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void OnDisconnect();  // the way below the socket is gone
   void Probe();         // asks ZeroMQ whether that is so, unless the link would tell
   Deadline OnTimer();   // ends an ending channel that has gone quiet
+  // Takes a plain message off the lane without the detour by the inbox; false if the next is none,
+  // or it is not for this thread to take.
+  bool TakeStraight(Message* message);
   // Takes the next message off the inbox; nothing if there is none. Counts it, if it is plain.
   bool TakeInbound(Inbound* inbound);
 
@@ -138,6 +141,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   // The same for one whose header tells which it is.
   bool CountIn(const wire::FrameHeader& header, uint64_t size);
   void OnMessage(RawFrame raw, wire::Frame frame);
+  // Counts a message that the program takes, and reports it to the peer if it is time to.
+  void CountTaken(uint64_t size);
   Inbound Framed(wire::Frame frame, RawFrame raw) const;
   void Deliver(Inbound inbound);
   void OnLinkEvent();
@@ -161,6 +166,10 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
                     Deadline deadline);
   Status SendBeside(OutFrame& frame);
   void TakeAllFromLane();
+  // What a wait for a message looks at; null: nothing is read.
+  const LaneReader* OwnLane() const {
+    return lane_number_ == 0 ? nullptr : &lane_->inbox()->reader();
+  }
   // False if nothing was there, or the channel is over.
   bool TakeFromLane();
   // A message of which there is nothing else yet.
@@ -197,6 +206,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   bool way_gone_ = false;       // and no bye came
   uint64_t process_watch_ = 0;  // of the peer's process, while the link is broken
   uint64_t lane_number_ = 0;    // in the hub; 0 once it is not read any more
+  uint32_t straight_ = 0;       // messages taken off the lane by who received them
   bool needs_way_ = false;      // a message went beside the lane
   std::deque<Inbound> beside_;  // messages whose record on the lane is not taken off yet
   uint64_t beside_bytes_ = 0;   // of these

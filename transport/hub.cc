@@ -63,16 +63,19 @@ Status Hub::Open() {
   return absl::OkStatus();
 }
 
-Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
-  const Status status = WaitTurns(lock, deadline, done);
+Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+                 const LaneReader* own) {
+  const Status status = WaitTurns(lock, deadline, done, own);
   // Whoever leaves, with the duty or called to it, passes it on.
   if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
   Rest();
   return status;
 }
 
-Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done) {
-  if (done()) return absl::OkStatus();
+Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+                      const LaneReader* own) {
+  const auto over = [&] { return done() || (own != nullptr && !on_duty_ && !own->Empty()); };
+  if (over()) return absl::OkStatus();
   bool served = false;
   bool may_spin = true;
   Deadline ask_by = Deadline::Never();
@@ -83,11 +86,11 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
       SleepAsFollower(lock, deadline, done);
     } else {
       on_duty_ = true;
-      ask = TakeTurn(lock, deadline, done, &may_spin);
+      ask = TakeTurn(lock, deadline, done, own, &may_spin);
       on_duty_ = false;
       NotifyWaiters();
     }
-    if (done()) return absl::OkStatus();
+    if (over()) return absl::OkStatus();
     // Events of others come so fast, perhaps, that no slice ever passes.
     if (interrupted_ && (ask || ask_by.Passed()) && Interrupted(lock)) {
       return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
@@ -97,7 +100,8 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
   }
 }
 
-bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin) {
+bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+                   const LaneReader* own, bool* may_spin) {
   SpinTime::Clock::time_point start;
   bool in_vain = false;
   bool found = false;
@@ -106,11 +110,15 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
     ServeLanes(done);
     if (!done() && std::exchange(*may_spin, false)) {
       start = SpinTime::Clock::now();
+      const int64_t tick = TimerTick();
       const auto until = start + spin_time_.Next();
-      if (SpinOnLanes(lock, std::min(until, deadline.when()))) {
+      const auto spin_until = std::min(until, deadline.when());
+      if (start < spin_until && SpinOnLanes(lock, spin_until)) {
         // Unless it came when somebody else had taken the processor away.
-        const auto took = SpinTime::Clock::now() - start;
+        const auto took =
+            TimerTick() == tick ? SpinTime::Duration::zero() : SpinTime::Clock::now() - start;
         took <= 2 * (until - start) ? spin_time_.Paid() : spin_time_.InVain(took);
+        if (own != nullptr && !own->Empty()) return false;
         ServeLanes(done);
       } else {
         in_vain = until <= deadline.when();
@@ -164,15 +172,11 @@ bool Hub::ServeOnce(Lock& lock) {
   return on_lanes || (socket_ != nullptr && socket_used_ && socket_->Readable());
 }
 
-void Hub::TryServeLanes(absl::FunctionRef<bool()> done) {
-  if (on_duty_ || lanes_.empty() || timer_.valid() || (lane_turns_ + 1) % kFullTurnEach == 0)
-    return;
-  lanes_.WakeFew();
-  lanes_.Serve(done);
-  if (done()) ++lane_turns_;
-  NotifyWaiters();
-  // A thread that came to wait meanwhile found the duty taken.
-  if (!waiters_.empty()) waiters_.front()->wake.notify_one();
+bool Hub::MayTakeOffLane() {
+  // What is left on a lane would have to show in the exposed descriptor, again and again.
+  if (on_duty_ || timer_.valid() || (lane_turns_ + 1) % kFullTurnEach == 0) return false;
+  ++lane_turns_;
+  return true;
 }
 
 void Hub::Rest() {

@@ -41,15 +41,17 @@ class Hub : public std::enable_shared_from_this<Hub> {
 
   // Waits until `done`, a pure function of what mutex() guards, or `deadline`; serves the
   // socket and all watches meanwhile, at least once. Errors: DeadlineExceeded (bare; the
-  // caller says of what), Interrupted, kSystem.
-  Status Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
+  // caller says of what), Interrupted, kSystem. With `own`, a lane of this hub, it is also over
+  // when something is on that, unless another thread has the duty: the caller takes it off.
+  Status Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+              const LaneReader* own = nullptr);
 
   // Serves what is there already, unless another thread has the duty. True if there is more.
   bool ServeOnce(Lock& lock);
 
-  // Takes off the lanes what `done` needs, if that can be done without a system call, no other
-  // thread has the duty, and it is not time to serve all else too.
-  void TryServeLanes(absl::FunctionRef<bool()> done);
+  // Whether the caller may take a record off a lane by itself: nobody has the duty, and it is not
+  // time to serve all else too. To be asked for each record.
+  bool MayTakeOffLane();
 
   // Sends one frame. Full cannot happen: ZeroMQ's limits are off.
   ZmqSocket::Sent Send(const RoutingId& to, OutFrame& frame);
@@ -100,10 +102,12 @@ class Hub : public std::enable_shared_from_this<Hub> {
     std::condition_variable wake = {};
   };
 
-  Status WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
+  Status WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+                   const LaneReader* own);
   // One turn of the duty: serves, and sleeps if `done` is not so yet. `may_spin` is of the whole
   // wait, and used up. True if the caller's interrupt hook should be asked.
-  bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin);
+  bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
+                const LaneReader* own, bool* may_spin);
   bool ServeLanes(absl::FunctionRef<bool()> done);
   bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
   // Until `done`, or nothing is there.

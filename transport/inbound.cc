@@ -60,7 +60,7 @@ void Inbound::HandBack() {
   }
 }
 
-Message PlainMessage(Inbound inbound) {
+Message PlainMessage(Inbound&& inbound) {
   Message message;
   const size_t envelope_size = inbound.envelope_size;
   if (envelope_size > 0) message.envelope = inbound.bytes.Slice(0, envelope_size);

@@ -42,7 +42,7 @@ struct Inbound {
 };
 
 // The message, if it has no buffers. REQUIRES: inbound.framed is null.
-Message PlainMessage(Inbound inbound);
+Message PlainMessage(Inbound&& inbound);
 
 // Makes the message: opens leases on the link (null: a lease is CorruptMessage), copies
 // what travelled inline to aligned memory, takes parts as they are. On an error, whatever

@@ -64,22 +64,6 @@ StatusOr<Fields> ReadFields(ByteSpan bytes, const wire::FrameHeader& header) {
   return fields;
 }
 
-// Errors: CorruptMessage.
-Status ReadPlain(ByteSpan record, LaneCarrier::Received* received) {
-  uint32_t envelope_size;
-  if (record.size() < sizeof(envelope_size)) return Corrupt("a message without its first field");
-  std::memcpy(&envelope_size, record.data(), sizeof(envelope_size));
-  const ByteSpan rest = record.subspan(sizeof(envelope_size));
-  if (envelope_size > rest.size() || envelope_size > wire::kMaxEnvelope) {
-    return Corrupt(
-        absl::StrCat("an envelope of ", envelope_size, " bytes in a message of ", rest.size()));
-  }
-  received->plain = true;
-  received->envelope_size = envelope_size;
-  received->bytes = FrameOwner::Copy(rest);
-  return absl::OkStatus();
-}
-
 StatusOr<LeaseDescriptor> BlockOf(ByteSpan bytes, const wire::FrameHeader& header) {
   PANNIER_ASSIGN_OR_RETURN(const BlockFields fields, ReadFields<BlockFields>(bytes, header));
   if (fields.zero != 0 || fields.generation == 0 || fields.length == 0) {
@@ -165,14 +149,28 @@ bool LaneCarrier::WriteBeside(const wire::FrameHeader& header, uint64_t size) {
 
 // ---- Reading ------------------------------------------------------------------------
 
+bool LaneCarrier::ReadPlain(Buffer* bytes, uint32_t* envelope_size) {
+  LaneReader::Record record;
+  if (!inbox_->reader().PeekAt(kPlain, &record) || record.bytes.size() < sizeof(*envelope_size)) {
+    return false;
+  }
+  std::memcpy(envelope_size, record.bytes.data(), sizeof(*envelope_size));
+  const ByteSpan rest = record.bytes.subspan(sizeof(*envelope_size));
+  if (*envelope_size > rest.size() || *envelope_size > wire::kMaxEnvelope) return false;
+  *bytes = FrameOwner::Copy(rest);
+  inbox_->reader().Pop();
+  return true;
+}
+
 StatusOr<bool> LaneCarrier::Read(Received* received) {
   LaneReader::Record record;
   PANNIER_ASSIGN_OR_RETURN(const bool found, inbox_->reader().Peek(&record));
   if (!found) return false;
   if (record.kind == kPlain) {
-    PANNIER_RETURN_IF_ERROR(ReadPlain(record.bytes, received));
-    inbox_->reader().Pop();
-    return true;
+    received->plain = ReadPlain(&received->bytes, &received->envelope_size);
+    if (received->plain) return true;
+    return Corrupt(absl::StrCat("a message of ", record.bytes.size(),
+                                " bytes that are not an envelope's length, it and a stream"));
   }
   if (record.bytes.size() < kHeader) return Corrupt("a frame shorter than its header");
   const Buffer bytes = FrameOwner::Copy(record.bytes);

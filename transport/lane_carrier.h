@@ -49,6 +49,8 @@ class LaneCarrier {
   };
   // The next frame, copied out of shared memory; false if none is there. Errors: CorruptMessage.
   StatusOr<bool> Read(Received* received);
+  // The next frame if it is a plain one; false if it is not, which Read tells more of.
+  bool ReadPlain(Buffer* bytes, uint32_t* envelope_size);
 
   const std::shared_ptr<LaneInbox>& inbox() const { return inbox_; }
 

@@ -84,12 +84,12 @@ bool LaneSet::Spin(Lock& lock, SpinTime::Clock::time_point until, const std::ato
   lock.unlock();
   bool found = false;
   // Relaxed: it is only a reason to take the lock and look.
-  while (!found && !stop.load(std::memory_order_relaxed) && SpinTime::Clock::now() < until) {
+  do {
     for (int i = 0; i < kLooksPerTime && !found; ++i) {
       for (const auto& inbox : looked_at_) found = found || !inbox->reader().Empty();
       if (!found) SpinPause();
     }
-  }
+  } while (!found && !stop.load(std::memory_order_relaxed) && SpinTime::Clock::now() < until);
   lock.lock();
   spinning_ = false;
   if (looked_at_is_old_) looked_at_.clear();

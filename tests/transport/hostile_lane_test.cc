@@ -111,13 +111,13 @@ TEST_F(HostileLane, PlainMessagesThatAreNone) {
   const auto send = [](const std::string& bytes) {
     return [bytes](LanePeer& peer) { peer.SendRecord(4, AsBytes(bytes)); };
   };
-  ExpectTheEndOf(send(""), "without its first field");
-  ExpectTheEndOf(send("abc"), "without its first field");
-  ExpectTheEndOf(send(BytesOf(uint32_t{5}) + "abcd"), "an envelope of 5 bytes");
-  ExpectTheEndOf(send(BytesOf(~uint32_t{0}) + "abcd"), "an envelope of 4294967295 bytes");
+  ExpectTheEndOf(send(""), "that are not an envelope's length");
+  ExpectTheEndOf(send("abc"), "that are not an envelope's length");
+  ExpectTheEndOf(send(BytesOf(uint32_t{5}) + "abcd"), "that are not an envelope's length");
+  ExpectTheEndOf(send(BytesOf(~uint32_t{0}) + "abcd"), "that are not an envelope's length");
   ExpectTheEndOf(
       send(BytesOf(uint32_t{wire::kMaxEnvelope + 1}) + std::string(wire::kMaxEnvelope + 1, 'e')),
-      "an envelope of 65537 bytes");
+      "that are not an envelope's length");
   // They count as messages do.
   ExpectTheEndOf(
       [this](LanePeer& peer) {

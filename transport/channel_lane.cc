@@ -74,7 +74,9 @@ Status Channel::SendBeside(OutFrame& frame) {
 // ---- Receiving ----------------------------------------------------------------------
 
 bool Channel::TakeStraight(Message* message) {
-  if (lane_number_ == 0 || !inbox_.empty() || !quiet_.never() || !hub_->MayTakeOffLane()) {
+  const LaneReader* const own = OwnLane();
+  if (own == nullptr || own->Empty() || !inbox_.empty() || !quiet_.never() ||
+      !hub_->MayTakeOffLane()) {
     return false;
   }
   Inbound inbound;

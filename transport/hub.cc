@@ -65,7 +65,8 @@ Status Hub::Open() {
 
 Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
                  const LaneReader* own) {
-  const Status status = WaitTurns(lock, deadline, done, own);
+  // Of an exposed hub nothing may be left on a lane: see Rest.
+  const Status status = WaitTurns(lock, deadline, done, timer_.valid() ? nullptr : own);
   // Whoever leaves, with the duty or called to it, passes it on.
   if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
   Rest();

@@ -22,6 +22,11 @@ std::pair<uint8_t, std::string> Take(LaneReader& reader) {
   const auto found = reader.Peek(&record);
   EXPECT_TRUE(found.ok()) << found.status();
   if (!found.ok() || !*found) return {};
+  LaneReader::Record same;
+  EXPECT_FALSE(reader.PeekAt(static_cast<uint8_t>(record.kind ^ 1), &same));
+  EXPECT_TRUE(reader.PeekAt(record.kind, &same));
+  EXPECT_EQ(same.bytes.data(), record.bytes.data());
+  EXPECT_EQ(same.bytes.size(), record.bytes.size());
   std::pair<uint8_t, std::string> taken(record.kind, AsText(record.bytes));
   reader.Pop();
   return taken;
@@ -205,8 +210,14 @@ TEST(LaneRing, AHostileWriterCanOnlyBeCorrupt) {
   const auto read_all = [&corrupt](LaneMemory& memory) {
     LaneReader reader(memory.data(), kCapacity);
     for (int taken = 0; taken < 1000; ++taken) {
-      LaneReader::Record record;
+      LaneReader::Record record, at;
+      const bool found_at = reader.PeekAt(1, &at);
       const auto found = reader.Peek(&record);
+      if (found_at) {
+        ASSERT_TRUE(found.ok() && *found);
+        ASSERT_EQ(at.bytes.data(), record.bytes.data());
+        ASSERT_EQ(at.bytes.size(), record.bytes.size());
+      }
       if (!found.ok()) {
         EXPECT_EQ(KindOf(found.status()), ErrorKind::kCorruptMessage);
         ++corrupt;

@@ -263,6 +263,55 @@ TEST_P(Conformance, DeadlinesHold) {
   EXPECT_TRUE(pair.far->Receive(Deadline::Now()).ok());
 }
 
+TEST_P(Conformance, WhatIsTriedIsDoneAtOnceOrNotAtAll) {
+  const Pair pair = Make();
+  const bool lane = pair.near->info().carrier == "lane";
+  Message message;
+  EXPECT_FALSE(pair.far->TryReceive(&message));
+  uint32_t sent = 0;
+  const auto send = [&] {
+    const std::string stream = std::to_string(sent);
+    const OutgoingMessage numbered{.envelope = AsBytes("e"), .stream = AsBytes(stream)};
+    ASSERT_TRUE(pair.near->TrySend(numbered) || pair.near->Send(numbered, In(5)).ok());
+    ++sent;
+  };
+  uint32_t tried = 0;
+  for (uint32_t received = 0; received < 2000; ++received) {
+    while (sent < received + 1 + received % 300) ASSERT_NO_FATAL_FAILURE(send());
+    if (pair.far->TryReceive(&message)) {
+      ++tried;
+    } else {
+      auto waited = pair.far->Receive(In(5));
+      ASSERT_TRUE(waited.ok()) << waited.status();
+      message = *std::move(waited);
+    }
+    ASSERT_EQ(AsText(message.envelope.span()), "e");
+    ASSERT_EQ(AsText(message.stream.span()), std::to_string(received));
+  }
+  EXPECT_GE(tried, lane ? 1500u : 0u);
+  EXPECT_LE(tried, lane ? 2000u : 0u);
+  while (sent > pair.far->Stats().messages_received) ASSERT_TRUE(pair.far->Receive(In(5)).ok());
+
+  // What may need memory or a mapping, and what finds no room, is not done.
+  Buffer buffer = Pattern(20, 1);
+  EXPECT_FALSE(pair.near->TrySend({.buffers = {&buffer, 1}}));
+  ASSERT_TRUE(pair.near->Send({.buffers = {&buffer, 1}}, In(5)).ok());
+  EXPECT_TRUE(*pair.far->Poll(In(5)));
+  EXPECT_FALSE(pair.far->TryReceive(&message));
+  ASSERT_TRUE(pair.far->Receive(In(5)).ok());
+  int room = 0;
+  while (pair.near->Send({.stream = AsBytes("x")}, Deadline::Now()).ok()) ++room;
+  EXPECT_FALSE(pair.near->TrySend({.stream = AsBytes("x")}));
+  EXPECT_GE(room, 512);
+  for (int i = 0; i < room; ++i) ASSERT_TRUE(pair.far->Receive(In(5)).ok());
+  EXPECT_FALSE(pair.far->TryReceive(&message));
+  EXPECT_EQ(pair.near->Stats().messages_sent, pair.far->Stats().messages_received);
+
+  pair.near->Close();
+  EXPECT_FALSE(pair.near->TrySend({.stream = AsBytes("x")}));
+  EXPECT_FALSE(pair.near->TryReceive(&message));
+}
+
 TEST_P(Conformance, AFullWindowStopsTheSenderUntilTheReceiverTakes) {
   const Pair pair = Make();
   int sent = 0;

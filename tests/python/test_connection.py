@@ -30,6 +30,32 @@ def test_send_and_receive_both_ways(pair):
     assert near.stats().messages_sent == near.stats().messages_received == 100
 
 
+def test_objects_that_travel_in_different_ways_keep_their_order(pair):
+    near, far = pair
+    makers = [
+        lambda n: (n, "plain"),
+        lambda n: {"text": "t" * 5_000, "number": n},  # too long to be unpickled of a copy
+        lambda n: np.full(10, n),
+        lambda n: (n, np.full(50_000, n)),
+        lambda n: [n] * 1_000,
+        lambda n: None,
+        lambda n: b"b" * 100_000 + bytes([n % 256]),
+    ]
+
+    def send():
+        for number in range(700):
+            near.send(makers[number % len(makers)](number), timeout=20)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    for number in range(700):
+        came, sent = far.recv(20), makers[number % len(makers)](number)
+        np.testing.assert_equal(came, sent)
+        assert type(came) is type(sent)
+    sender.join()
+    assert near.stats().messages_sent == far.stats().messages_received == 700
+
+
 def test_poll_is_that_of_multiprocessing(pair):
     near, far = pair
     assert far.poll() is False
@@ -86,6 +112,14 @@ def test_timeouts(pair):
         assert isinstance(error.value, pannier.DeadlineExceeded)
     with pytest.raises(ValueError, match="NaN"):
         far.recv(float("nan"))
+    far.send("here already")
+    assert near.poll(5)
+    with pytest.raises(ValueError, match="NaN"):
+        near.recv(float("nan"))
+    for sent in (1, np.zeros(3)):
+        with pytest.raises(ValueError, match="NaN"):
+            near.send(sent, float("nan"))
+    assert near.recv(5) == "here already"
     with pytest.raises(TypeError):
         far.recv("soon")
     near.send("after")

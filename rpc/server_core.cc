@@ -1,6 +1,7 @@
 #include "pannier/rpc/server_core.h"
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <system_error>
@@ -18,6 +19,10 @@ namespace {
 constexpr absl::Duration kRetry = absl::Milliseconds(2);
 // How soon the serving thread sees that the time of a call that OnReady waits for is over.
 constexpr absl::Duration kParkedLook = absl::Milliseconds(50);
+// Where the serving thread runs handlers, it looks for what came meanwhile when they took so long
+// together, or were so many. To look in vain costs more than a short handler.
+constexpr std::chrono::microseconds kLookAfter(50);
+constexpr int kLookEach = 64;
 // Most messages that are taken in before the next handler runs, and most calls that wait in a
 // server whose serving thread runs them: the others wait at their callers.
 constexpr int kMostTakenIn = 64;
@@ -214,7 +219,6 @@ Status ServerCore::Loop(Listener& listener) {
   });
   Status ended;
   int taken_in = 0;
-  bool ran = false;  // a handler, and nothing was looked for since
   took_in_last_ = false;
   while (ended.ok() && !work_->stopped() && !Drained()) {
     if (work_->draining() && !Refuses()) {
@@ -222,27 +226,30 @@ Status ServerCore::Loop(Listener& listener) {
       continue;
     }
     const size_t queued = runs_handlers ? work_->queued() : 0;
-    if (queued < kMostQueued) {
-      const bool look = queued > 0 || ran;
-      StatusOr<Listener::Event> event = listener.Next(look ? Deadline::Now() : NextLook());
-      if (event.ok()) {
+    // What came while handlers ran is taken in before the next one runs, so that limits and cancels
+    // are of the present.
+    const bool look = ran_for_ >= kLookAfter || ran_ >= kLookEach;
+    if (queued == 0 || (look && queued < kMostQueued)) {
+      StatusOr<Listener::Event> event = listener.Next(queued > 0 ? Deadline::Now() : NextLook());
+      const bool found = event.ok();
+      if (found) {
         OnEvent(*std::move(event));
       } else {
         ended = Judge(event.status());
       }
       LookAround();
-      // What came while a handler ran is taken in before the next one runs, so that limits and
-      // cancels are of the present.
-      if (!runs_handlers || (look && event.ok() && ++taken_in < kMostTakenIn)) continue;
+      if (!runs_handlers || (look && found && ++taken_in < kMostTakenIn)) continue;
     }
     if (work_->stopped()) break;
-    taken_in = 0;
-    std::optional<ServerWork::Task> task = work_->TryPop();
-    ran = task.has_value();
-    if (!ran) continue;
-    (*task)();
-    task.reset();
-    LookAround();
+    if (look) {
+      taken_in = ran_ = 0;
+      ran_for_ = ran_for_.zero();
+    }
+    if (std::optional<ServerWork::Task> task = work_->TryPop()) {
+      (*task)();
+      task.reset();
+      LookAround();
+    }
   }
   work_->Leave();
   return ended.ok() ? ended : Annotate(ended, "serve");

@@ -1,6 +1,7 @@
 // ServerCore: the serving loop behind Server, and the methods it knows.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -91,6 +92,9 @@ class ServerCore {
   // The serving thread's alone.
   std::map<const Connection*, std::shared_ptr<ServerPeer>> peers_;
   bool took_in_last_ = false;  // when told to drain
+  // How many handlers it ran since it looked at all that came, and for how long.
+  int ran_ = 0;
+  std::chrono::steady_clock::duration ran_for_{};
 };
 
 }  // namespace pannier::internal

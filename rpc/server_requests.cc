@@ -146,14 +146,18 @@ void ServerCore::Run(const std::shared_ptr<ServerCall>& call, Message& message) 
   }
   const auto start = std::chrono::steady_clock::now();
   StatusOr<RawResult> result = Handle(call, message);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  const auto took = std::chrono::steady_clock::now() - start;
+  if (work_->OnServingThread()) {
+    ++ran_;
+    ran_for_ += took;
+  }
   {
     const std::lock_guard lock(work_->mutex);
     ++work_->stats.calls;
     if (KindOf(result.status()) != ErrorKind::kUnknownMethod) {
       ServerStats::OfMethod& method = work_->stats.methods[call->method()];
       ++method.calls;
-      method.seconds += took.count();
+      method.seconds += std::chrono::duration<double>(took).count();
     }
   }
   if (!call->deferred() || !result.ok()) call->Finish(std::move(result));

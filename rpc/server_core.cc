@@ -157,7 +157,9 @@ ServerStats ServerCore::Stats() const {
   return stats;
 }
 
-void ServerCore::Work() { work_->RunTasks(); }
+void ServerCore::Work() {
+  work_->RunTasks([this](ServerWork::Task task) { Run(std::move(task)); });
+}
 
 // ---- The serving thread
 
@@ -219,37 +221,41 @@ Status ServerCore::Loop(Listener& listener) {
   });
   Status ended;
   int taken_in = 0;
+  // How many tasks ran since it looked at all that came, and for how long.
+  int ran = 0;
+  std::chrono::steady_clock::duration ran_for{};
   took_in_last_ = false;
   while (ended.ok() && !work_->stopped() && !Drained()) {
     if (work_->draining() && !Refuses()) {
       TakeInTheLast(listener);
       continue;
     }
-    const size_t queued = runs_handlers ? work_->queued() : 0;
+    const bool look = ran >= kLookEach || ran_for >= kLookAfter;
+    if (runs_handlers && !look) {
+      if (std::optional<ServerWork::Task> task = work_->TryPop()) {
+        ++ran;
+        ran_for += Run(*std::move(task));
+        LookAround();
+        continue;
+      }
+    }
+    const size_t queued = look ? work_->queued() : 0;
     // What came while handlers ran is taken in before the next one runs, so that limits and cancels
     // are of the present.
-    const bool look = ran_for_ >= kLookAfter || ran_ >= kLookEach;
-    if (queued == 0 || (look && queued < kMostQueued)) {
+    bool found = false;
+    if (queued < kMostQueued) {
       StatusOr<Listener::Event> event = listener.Next(queued > 0 ? Deadline::Now() : NextLook());
-      const bool found = event.ok();
+      found = event.ok();
       if (found) {
         OnEvent(*std::move(event));
       } else {
         ended = Judge(event.status());
       }
       LookAround();
-      if (!runs_handlers || (look && found && ++taken_in < kMostTakenIn)) continue;
     }
-    if (work_->stopped()) break;
-    if (look) {
-      taken_in = ran_ = 0;
-      ran_for_ = ran_for_.zero();
-    }
-    if (std::optional<ServerWork::Task> task = work_->TryPop()) {
-      (*task)();
-      task.reset();
-      LookAround();
-    }
+    if (!look || (found && ++taken_in < kMostTakenIn)) continue;
+    taken_in = ran = 0;
+    ran_for = ran_for.zero();
   }
   work_->Leave();
   return ended.ok() ? ended : Annotate(ended, "serve");
@@ -267,6 +273,7 @@ Status ServerCore::Judge(const Status& status) const {
 }
 
 Deadline ServerCore::NextLook() {
+  if (!work_->has_chores()) return Deadline::Never();
   if (work_->replies_wait) return Deadline::After(kRetry);
   const std::lock_guard lock(work_->mutex);
   return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
@@ -302,9 +309,10 @@ void ServerCore::LookAround() {
   decltype(work_->doomed) doomed;
   decltype(work_->parked) parked;
   work_->TakeNudge();
+  if (!work_->has_chores()) return;
+  work_->TakeChores();
   {
     const std::lock_guard lock(work_->mutex);
-    if (work_->doomed.empty() && work_->parked.empty() && !work_->replies_wait) return;
     doomed.swap(work_->doomed);
     parked.swap(work_->parked);
   }
@@ -317,10 +325,11 @@ void ServerCore::LookAround() {
     const std::lock_guard lock(work_->mutex);
     work_->parked.insert(work_->parked.end(), parked.begin(), parked.end());
   }
+  if (!parked.empty()) work_->LeaveChores();
   if (!work_->replies_wait.exchange(false)) return;
   for (auto& [connection, peer] : peers_) {
     peer->replies.Flush();
-    if (!peer->replies.empty()) work_->replies_wait = true;
+    if (!peer->replies.empty()) work_->LetReplyWait();
   }
 }
 

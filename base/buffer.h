@@ -22,9 +22,13 @@ class BufferOwner {
  public:
   void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   // The acquire half orders every other holder's last access before Dispose; it
-  // pairs with their release halves.
+  // pairs with their release halves. Who finds itself the only holder stays that: nobody else is
+  // left to add one, so no exchange is needed.
   void Unref() {
-    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) Dispose();
+    if (refs_.load(std::memory_order_acquire) == 1 ||
+        refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      Dispose();
+    }
   }
   uint32_t refs() const { return refs_.load(std::memory_order_relaxed); }
 
@@ -81,9 +85,12 @@ class Buffer {
   BufferOwner* owner() const { return owner_; }
 
   // The bytes [offset, offset + size), same owner. REQUIRES: they lie inside.
-  Buffer Slice(size_t offset, size_t size) const {
+  Buffer Slice(size_t offset, size_t size) const& {
     if (owner_ != nullptr) owner_->Ref();
     return Buffer(data_ + offset, size, readonly_, owner_);
+  }
+  Buffer Slice(size_t offset, size_t size) && {
+    return Buffer(data_ + offset, size, readonly_, std::exchange(owner_, nullptr));
   }
   Buffer AsReadonly() const {
     Buffer copy = *this;

@@ -58,7 +58,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
   if (lane == nullptr) return;
   lane_ = std::move(lane);
   info_.carrier = "lane";
-  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
+  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { return TakeFromLane(); });
   if (lane_number_ != 0) return;
   End(SystemError(ENOMEM, "lane: its doorbell cannot be watched"));
 }
@@ -92,7 +92,21 @@ StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& opti
       return Annotated(waited, "receive");
     }
   }
+  if (inbound.framed == nullptr) return PlainMessage(std::move(inbound));
   return OpenInbound(std::move(inbound), options);
+}
+
+bool Channel::TryReceive(Message* message) {
+  if (Forked(hub_->epoch())) return false;
+  Inbound inbound;
+  {
+    const Hub::Lock lock(hub_->mutex());
+    if (!HasMessage()) hub_->TryServeLanes([&] { return HasMessage(); });
+    if (!HasMessage() || inbox_.front().framed != nullptr) return false;
+    TakeInbound(&inbound);
+  }
+  *message = PlainMessage(std::move(inbound));
+  return true;
 }
 
 bool Channel::TakeInbound(Inbound* inbound) {
@@ -101,6 +115,10 @@ bool Channel::TakeInbound(Inbound* inbound) {
   inbox_.pop_front();
   ++taken_.messages;
   taken_.bytes += inbound->size;
+  if (inbound->framed == nullptr) {
+    ++stats_.messages_received;
+    stats_.stream_bytes_received += inbound->bytes.size() - inbound->envelope_size;
+  }
   if (state_ == State::kOpen &&
       (QuarterGone(taken_.messages, reported_.messages, kWindowMessages) ||
        QuarterGone(taken_.bytes, reported_.bytes, kWindowBytes))) {
@@ -112,9 +130,10 @@ bool Channel::TakeInbound(Inbound* inbound) {
 }
 
 StatusOr<Message> Channel::OpenInbound(Inbound inbound, const ReceiveOptions& options) {
+  if (inbound.framed == nullptr) return PlainMessage(std::move(inbound));
   ConnectionStats seen;
   StatusOr<Message> message =
-      OpenMessage(std::move(inbound), options_.readonly || options.readonly, &seen);
+      OpenMessage(std::move(*inbound.framed), options_.readonly || options.readonly, &seen);
   const Hub::Lock lock(hub_->mutex());
   stats_.messages_received += seen.messages_received;
   stats_.stream_bytes_received += seen.stream_bytes_received;
@@ -183,7 +202,7 @@ void Channel::OnFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
 void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   if (Over()) {
     // Leases in a frame that nobody will receive go home if they still can.
-    if (frame.ok()) Inbound{link_, *std::move(frame), std::move(raw), 0}.HandBack();
+    if (frame.ok()) Framed(*std::move(frame), std::move(raw)).HandBack();
     return;
   }
   if (!frame.ok()) return End(frame.status());
@@ -224,14 +243,9 @@ void Channel::HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame) {
   }
 }
 
-bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
+bool Channel::CountIn(uint64_t size) {
   if (state_ == State::kGreeting) {
     End(MakeError(ErrorKind::kCorruptMessage, "a message before the handshake was complete"));
-    return false;
-  }
-  if (header.sequence != received_sequence_) {
-    End(MakeError(ErrorKind::kCorruptMessage, absl::StrCat("message ", header.sequence, " where ",
-                                                           received_sequence_, " was due")));
     return false;
   }
   ++received_sequence_;
@@ -244,7 +258,7 @@ bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
       !QuarterGone(received_bytes_ - size, reported_.bytes, kWindowBytes);
   if (messages_out > kWindowMessages || (bytes_out > kWindowBytes && !little_before)) {
     End(MakeError(ErrorKind::kCorruptMessage,
-                  absl::StrCat("message ", header.sequence, " of ", size,
+                  absl::StrCat("message ", received_sequence_ - 1, " of ", size,
                                " bytes does not fit into the window")));
     return false;
   }
@@ -257,10 +271,25 @@ bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
   return true;
 }
 
+bool Channel::CountIn(const wire::FrameHeader& header, uint64_t size) {
+  if (state_ != State::kGreeting && header.sequence != received_sequence_) {
+    End(MakeError(ErrorKind::kCorruptMessage, absl::StrCat("message ", header.sequence, " where ",
+                                                           received_sequence_, " was due")));
+    return false;
+  }
+  return CountIn(size);
+}
+
+Inbound Channel::Framed(wire::Frame frame, RawFrame raw) const {
+  Inbound inbound;
+  inbound.size = raw.size();
+  inbound.framed = std::make_unique<InboundFrame>(link_, std::move(frame), std::move(raw));
+  return inbound;
+}
+
 void Channel::OnMessage(RawFrame raw, wire::Frame frame) {
-  const uint64_t size = raw.size();
-  if (!CountIn(frame.header, size)) return;
-  Deliver({link_, std::move(frame), std::move(raw), size});
+  if (!CountIn(frame.header, raw.size())) return;
+  Deliver(Framed(std::move(frame), std::move(raw)));
 }
 
 void Channel::Deliver(Inbound inbound) {

@@ -67,6 +67,8 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status Send(const OutgoingMessage& message, Deadline deadline) override;
   using Connection::Receive;
   StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) override;
+  bool TrySend(const OutgoingMessage& message) override;
+  bool TryReceive(Message* message) override;
   StatusOr<bool> Poll(Deadline deadline) override;
   StatusOr<int> fd() override;
   void Close() override;
@@ -98,7 +100,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void OnDisconnect();  // the way below the socket is gone
   void Probe();         // asks ZeroMQ whether that is so, unless the link would tell
   Deadline OnTimer();   // ends an ending channel that has gone quiet
-  // Takes the next message off the inbox; nothing if there is none.
+  // Takes the next message off the inbox; nothing if there is none. Counts it, if it is plain.
   bool TakeInbound(Inbound* inbound);
 
   // No lock: makes the message of what TakeInbound gave.
@@ -132,8 +134,11 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   void HandleFrame(RawFrame raw, StatusOr<wire::Frame> frame);
   void OnBye(Status status);
   // Counts a message of so many bytes into the window; false if the channel ended of it.
+  bool CountIn(uint64_t size);
+  // The same for one whose header tells which it is.
   bool CountIn(const wire::FrameHeader& header, uint64_t size);
   void OnMessage(RawFrame raw, wire::Frame frame);
+  Inbound Framed(wire::Frame frame, RawFrame raw) const;
   void Deliver(Inbound inbound);
   void OnLinkEvent();
   bool WatchLink();     // false: it ended the channel, as nobody would tell of the peer's end
@@ -150,12 +155,16 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status SendOver(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                   Deadline deadline);
   // channel_lane.cc
+  // Sends a message without buffers at once; false if it has to go another way, or must wait.
+  bool SendPlain(const OutgoingMessage& message);
   Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                     Deadline deadline);
   Status SendBeside(OutFrame& frame);
-  void OnLane();
   void TakeAllFromLane();
+  // False if nothing was there, or the channel is over.
   bool TakeFromLane();
+  // A message of which there is nothing else yet.
+  Inbound OnlyHeader(const wire::FrameHeader& header, uint64_t size) const;
   void OnDue(const wire::FrameHeader& header, uint64_t size);
   void OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame);
   void FillDue();

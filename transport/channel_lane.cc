@@ -7,14 +7,24 @@
 #include "pannier/transport/channel.h"
 
 namespace pannier {
-namespace {
-
-// Records that one turn takes off a lane: the hub's other channels have theirs.
-constexpr int kRecordsPerTurn = 256;
-
-}  // namespace
 
 // ---- Sending ------------------------------------------------------------------------
+
+bool Channel::SendPlain(const OutgoingMessage& message) {
+  if (lane_ == nullptr || state_ != State::kOpen || !message.buffers.empty()) return false;
+  const uint64_t size = sizeof(wire::FrameHeader) + message.envelope.size() + message.stream.size();
+  if (message.envelope.size() > wire::kMaxEnvelope || size > lane_->max_frame() ||
+      size > peer_limits_.max_message_bytes || !WindowHasRoom(size) ||
+      !lane_->WritePlain(message.envelope, message.stream)) {
+    return false;
+  }
+  lane_->Publish();
+  CountOut(size);
+  ++sent_sequence_;
+  ++stats_.messages_sent;
+  stats_.stream_bytes_sent += message.stream.size();
+  return true;
+}
 
 Status Channel::SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                            Deadline deadline) {
@@ -57,10 +67,6 @@ Status Channel::SendBeside(OutFrame& frame) {
 
 // ---- Receiving ----------------------------------------------------------------------
 
-void Channel::OnLane() {
-  for (int i = 0; i < kRecordsPerTurn && TakeFromLane(); ++i) continue;
-}
-
 void Channel::TakeAllFromLane() {
   // No more than fits: a peer that lives, and writes on, is not waited for.
   const uint64_t most = kLaneCapacity / kLaneLine;
@@ -76,6 +82,14 @@ bool Channel::TakeFromLane() {
     return false;
   }
   if (!*found) return false;
+  if (received.plain) {
+    // The frame that it stands for had a header.
+    const uint64_t size = sizeof(wire::FrameHeader) + received.bytes.size();
+    if (!CountIn(size)) return false;
+    if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
+    Deliver({size, std::move(received.bytes), received.envelope_size});
+    return true;
+  }
   if (received.header.connection != number_) {
     End(MakeError(ErrorKind::kCorruptMessage, "a frame of another connection on the lane"));
     return false;
@@ -87,9 +101,10 @@ bool Channel::TakeFromLane() {
   } else if (received.block) {
     const uint64_t size = raw.head.size() + received.block->length;
     if (!CountIn(received.header, size)) return false;
-    wire::Frame frame;
-    frame.header = received.header;
-    Deliver({link_, std::move(frame), std::move(raw), size, received.block});
+    Inbound inbound = OnlyHeader(received.header, size);
+    inbound.framed->raw = std::move(raw);
+    inbound.framed->block = received.block;
+    Deliver(std::move(inbound));
   } else {
     StatusOr<wire::Frame> frame = wire::ParseFrame(raw.head.span(), {});
     HandleFrame(std::move(raw), std::move(frame));
@@ -99,12 +114,17 @@ bool Channel::TakeFromLane() {
 
 // ---- Beside the lane --------------------------------------------------------------------
 
+Inbound Channel::OnlyHeader(const wire::FrameHeader& header, uint64_t size) const {
+  wire::Frame frame;
+  frame.header = header;
+  Inbound inbound = Framed(std::move(frame), {});
+  inbound.size = size;
+  return inbound;
+}
+
 void Channel::OnDue(const wire::FrameHeader& header, uint64_t size) {
   if (!CountIn(header, size)) return;
-  Inbound inbound;
-  inbound.link = link_;
-  inbound.frame.header = header;
-  inbound.size = size;
+  Inbound inbound = OnlyHeader(header, size);
   inbound.due = true;
   ++due_;
   inbox_.push_back(std::move(inbound));
@@ -128,7 +148,7 @@ void Channel::OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame) {
     return End(MakeError(ErrorKind::kCorruptMessage, "messages beside the lane past the window"));
   }
   beside_bytes_ += size;
-  beside_.push_back({link_, *std::move(frame), std::move(raw), size});
+  beside_.push_back(Framed(*std::move(frame), std::move(raw)));
   if (!quiet_.never()) quiet_ = Deadline::After(quiet_time_);
   FillDue();
 }
@@ -141,13 +161,15 @@ void Channel::FillDue() {
     Inbound came = std::move(beside_.front());
     beside_.pop_front();
     beside_bytes_ -= came.size;
-    if (came.frame.header.sequence != place->frame.header.sequence || came.size != place->size) {
-      return End(
-          MakeError(ErrorKind::kCorruptMessage,
-                    absl::StrCat("message ", came.frame.header.sequence, " beside the lane, ",
-                                 place->frame.header.sequence, " was due")));
+    const uint64_t came_sequence = came.framed->frame.header.sequence;
+    const uint64_t due_sequence = place->framed->frame.header.sequence;
+    if (came_sequence != due_sequence || came.size != place->size) {
+      return End(MakeError(
+          ErrorKind::kCorruptMessage,
+          absl::StrCat("message ", came_sequence, " beside the lane, ", due_sequence, " was due")));
     }
-    came.link = std::move(place->link);  // what it leases is of the link of its place
+    // What it leases is of the link of its place.
+    came.framed->link = std::move(place->framed->link);
     *place = std::move(came);
     --due_;
   }

@@ -41,6 +41,7 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
   if (Forked(hub_->epoch())) return ForkedError();
   Hub::Lock lock(hub_->mutex());
   if (sent_.messages % kServeEach == kServeEach - 1) hub_->ServeOnce(lock);
+  if (SendPlain(message)) return absl::OkStatus();
   // Where the link breaks meanwhile, all begins anew without it.
   for (;;) {
     PANNIER_RETURN_IF_ERROR(CheckUsable());
@@ -52,6 +53,12 @@ Status Channel::Send(const OutgoingMessage& message, Deadline deadline) {
     lock.lock();
     if (link == usable_link()) return sent;
   }
+}
+
+bool Channel::TrySend(const OutgoingMessage& message) {
+  if (Forked(hub_->epoch())) return false;
+  const Hub::Lock lock(hub_->mutex());
+  return sent_.messages % kServeEach != kServeEach - 1 && SendPlain(message);
 }
 
 Status Channel::Place(Outbound& outbound, Deadline deadline) {

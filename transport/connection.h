@@ -115,6 +115,12 @@ class Connection {
   virtual StatusOr<Message> Receive(Deadline deadline, const ReceiveOptions& options) = 0;
   StatusOr<Message> Receive(Deadline deadline) { return Receive(deadline, ReceiveOptions()); }
 
+  // Send and Receive of what needs no wait, no memory of the pool and no mapping: messages without
+  // buffers, over a lane. For callers that have to give something up before they may wait, as an
+  // interpreter's lock. False: nothing was done, and the other says what is to be said.
+  virtual bool TrySend(const OutgoingMessage& message) = 0;
+  virtual bool TryReceive(Message* message) = 0;
+
   // True if Receive would return at once, be it with an error. Waits until `deadline`.
   virtual StatusOr<bool> Poll(Deadline deadline) = 0;
 

@@ -103,7 +103,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   bool found = false;
   if (!lanes_.empty()) {
     lanes_.WakeFew();
-    lanes_.Serve();
+    ServeLanes(done);
     if (!done() && std::exchange(*may_spin, false)) {
       start = SpinTime::Clock::now();
       const auto until = start + spin_time_.Next();
@@ -111,7 +111,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
         // Unless it came when somebody else had taken the processor away.
         const auto took = SpinTime::Clock::now() - start;
         took <= 2 * (until - start) ? spin_time_.Paid() : spin_time_.InVain(took);
-        lanes_.Serve();
+        ServeLanes(done);
       } else {
         in_vain = until <= deadline.when();
       }
@@ -126,6 +126,12 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer), done);
   if (in_vain) spin_time_.InVain(SpinTime::Clock::now() - start);
   return ask;
+}
+
+bool Hub::ServeLanes(absl::FunctionRef<bool()> done) {
+  // What is left on a lane would have to show in the exposed descriptor, again and again.
+  if (timer_.valid()) return lanes_.Serve([] { return false; });
+  return lanes_.Serve(done);
 }
 
 bool Hub::SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until) {
@@ -145,8 +151,8 @@ bool Hub::ServeOnce(Lock& lock) {
   if (on_duty_ || IsShutdown()) return false;
   on_duty_ = true;
   lanes_.WakeFew();
-  const bool on_lanes = lanes_.Serve();
   const auto never = [] { return false; };
+  const bool on_lanes = lanes_.Serve(never);
   ReceiveFrames(never);
   OnTimer();
   Sleep(lock, Deadline::Now(), never);
@@ -156,6 +162,17 @@ bool Hub::ServeOnce(Lock& lock) {
   if (!waiters_.empty()) waiters_.front()->wake.notify_one();
   Rest();
   return on_lanes || (socket_ != nullptr && socket_used_ && socket_->Readable());
+}
+
+void Hub::TryServeLanes(absl::FunctionRef<bool()> done) {
+  if (on_duty_ || lanes_.empty() || timer_.valid() || (lane_turns_ + 1) % kFullTurnEach == 0)
+    return;
+  lanes_.WakeFew();
+  lanes_.Serve(done);
+  if (done()) ++lane_turns_;
+  NotifyWaiters();
+  // A thread that came to wait meanwhile found the duty taken.
+  if (!waiters_.empty()) waiters_.front()->wake.notify_one();
 }
 
 void Hub::Rest() {
@@ -208,7 +225,8 @@ void Hub::ReceiveFrames(absl::FunctionRef<bool()> done) {
 bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
   // Frames beyond one turn's number raise no event any more.
   if (socket_ != nullptr && socket_used_ && socket_->Readable()) until = Deadline::Now();
-  if (!lanes_.Arm()) until = Deadline::Now();
+  // Who does not sleep need not be rung.
+  if (until.when() != Deadline::Now().when() && !lanes_.Arm()) until = Deadline::Now();
   std::array<epoll_event, 16> events;
   sleeping_ = true;
   lock.unlock();
@@ -233,7 +251,7 @@ bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
       on_event();
     }
   }
-  lanes_.Serve();
+  ServeLanes(done);
   ReceiveFrames(done);
   return signal;
 }
@@ -281,9 +299,9 @@ void Hub::Unwatch(uint64_t number) {
   watches_.erase(watch);
 }
 
-uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
+uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one) {
   const int doorbell = inbox->doorbell().fd();
-  const uint64_t number = lanes_.Add(std::move(inbox), std::move(on_records));
+  const uint64_t number = lanes_.Add(std::move(inbox), std::move(take_one));
   const uint64_t watch = Watch(doorbell, [this, number] { lanes_.Wake(number); });
   if (watch == 0) {
     lanes_.Remove(number);

@@ -47,6 +47,10 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // Serves what is there already, unless another thread has the duty. True if there is more.
   bool ServeOnce(Lock& lock);
 
+  // Takes off the lanes what `done` needs, if that can be done without a system call, no other
+  // thread has the duty, and it is not time to serve all else too.
+  void TryServeLanes(absl::FunctionRef<bool()> done);
+
   // Sends one frame. Full cannot happen: ZeroMQ's limits are off.
   ZmqSocket::Sent Send(const RoutingId& to, OutFrame& frame);
 
@@ -56,9 +60,10 @@ class Hub : public std::enable_shared_from_this<Hub> {
   uint64_t Watch(int fd, std::function<void()> on_event);
   void Unwatch(uint64_t number);
 
-  // Serves a lane with the rest: calls `on_records` on the thread that has the duty when
-  // something is on it. Returns a number for RemoveLane; 0 if the kernel has no memory for it.
-  uint64_t AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records);
+  // Serves a lane with the rest: calls `take_one`, as of LaneSet::Add, on the thread that has the
+  // duty when something is on it. Returns a number for RemoveLane; 0 if the kernel has no memory
+  // for it.
+  uint64_t AddLane(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one);
   void RemoveLane(uint64_t number);
 
   // What Wait asks for may have changed, by another thread than the one on duty.
@@ -99,6 +104,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // One turn of the duty: serves, and sleeps if `done` is not so yet. `may_spin` is of the whole
   // wait, and used up. True if the caller's interrupt hook should be asked.
   bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done, bool* may_spin);
+  bool ServeLanes(absl::FunctionRef<bool()> done);
   bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
   // Until `done`, or nothing is there.
   void ReceiveFrames(absl::FunctionRef<bool()> done);

@@ -36,7 +36,7 @@ Buffer View(const Buffer& buffer, bool readonly) { return readonly ? buffer.AsRe
 
 // Copies what lies in the block, which goes home, and takes the frame apart. Errors:
 // CorruptMessage; kSystem (the block could not be mapped, and is home).
-Status Fetch(Inbound* inbound) {
+Status Fetch(InboundFrame* inbound) {
   if (!inbound->block) return absl::OkStatus();
   const LeaseDescriptor lease = *std::exchange(inbound->block, std::nullopt);
   if (inbound->link == nullptr) {
@@ -55,10 +55,23 @@ Status Fetch(Inbound* inbound) {
 }  // namespace
 
 void Inbound::HandBack() {
-  if (Fetch(this).ok()) HandBackFrom(frame, 0, link.get());
+  if (framed != nullptr && Fetch(framed.get()).ok()) {
+    HandBackFrom(framed->frame, 0, framed->link.get());
+  }
 }
 
-StatusOr<Message> OpenMessage(Inbound inbound, bool readonly, ConnectionStats* stats) {
+Message PlainMessage(Inbound inbound) {
+  Message message;
+  const size_t envelope_size = inbound.envelope_size;
+  if (envelope_size > 0) message.envelope = inbound.bytes.Slice(0, envelope_size);
+  const size_t stream_size = inbound.bytes.size() - envelope_size;
+  if (stream_size > 0) {
+    message.stream = std::move(inbound.bytes).Slice(envelope_size, stream_size);
+  }
+  return message;
+}
+
+StatusOr<Message> OpenMessage(InboundFrame inbound, bool readonly, ConnectionStats* stats) {
   PANNIER_RETURN_IF_ERROR(Fetch(&inbound));
   Link* const link = inbound.link.get();
   const wire::Frame& frame = inbound.frame;

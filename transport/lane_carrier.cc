@@ -11,7 +11,7 @@
 namespace pannier {
 namespace {
 
-enum Kind : uint8_t { kFrame = 1, kBlock = 2, kBeside = 3 };
+enum Kind : uint8_t { kFrame = 1, kBlock = 2, kBeside = 3, kPlain = 4 };
 
 // As the page says: for each message of the window and 32 frames more, the greatest record
 // that may use it.
@@ -64,6 +64,22 @@ StatusOr<Fields> ReadFields(ByteSpan bytes, const wire::FrameHeader& header) {
   return fields;
 }
 
+// Errors: CorruptMessage.
+Status ReadPlain(ByteSpan record, LaneCarrier::Received* received) {
+  uint32_t envelope_size;
+  if (record.size() < sizeof(envelope_size)) return Corrupt("a message without its first field");
+  std::memcpy(&envelope_size, record.data(), sizeof(envelope_size));
+  const ByteSpan rest = record.subspan(sizeof(envelope_size));
+  if (envelope_size > rest.size() || envelope_size > wire::kMaxEnvelope) {
+    return Corrupt(
+        absl::StrCat("an envelope of ", envelope_size, " bytes in a message of ", rest.size()));
+  }
+  received->plain = true;
+  received->envelope_size = envelope_size;
+  received->bytes = FrameOwner::Copy(rest);
+  return absl::OkStatus();
+}
+
 StatusOr<LeaseDescriptor> BlockOf(ByteSpan bytes, const wire::FrameHeader& header) {
   PANNIER_ASSIGN_OR_RETURN(const BlockFields fields, ReadFields<BlockFields>(bytes, header));
   if (fields.zero != 0 || fields.generation == 0 || fields.length == 0) {
@@ -90,6 +106,19 @@ LaneCarrier::LaneCarrier(std::unique_ptr<LaneInbox> inbox, std::unique_ptr<LaneO
 
 std::byte* LaneCarrier::Begin(uint64_t length, bool may_use_reserve) {
   return outbox_->writer().Begin(static_cast<uint32_t>(length), may_use_reserve ? 0 : kReserve);
+}
+
+bool LaneCarrier::WritePlain(ByteSpan envelope, ByteSpan stream) {
+  const auto envelope_size = static_cast<uint32_t>(envelope.size());
+  std::byte* at = Begin(sizeof(envelope_size) + envelope.size() + stream.size(),
+                        /*may_use_reserve=*/false);
+  if (at == nullptr) return false;
+  std::memcpy(at, &envelope_size, sizeof(envelope_size));
+  at += sizeof(envelope_size);
+  if (!envelope.empty()) std::memcpy(at, envelope.data(), envelope.size());
+  if (!stream.empty()) std::memcpy(at + envelope.size(), stream.data(), stream.size());
+  outbox_->writer().Commit(kPlain);
+  return true;
 }
 
 bool LaneCarrier::WriteMessage(const wire::FrameHeader& header, std::span<const ByteSpan> pieces) {
@@ -140,9 +169,15 @@ StatusOr<bool> LaneCarrier::Read(Received* received) {
   LaneReader::Record record;
   PANNIER_ASSIGN_OR_RETURN(const bool found, inbox_->reader().Peek(&record));
   if (!found) return false;
+  if (record.kind == kPlain) {
+    PANNIER_RETURN_IF_ERROR(ReadPlain(record.bytes, received));
+    inbox_->reader().Pop();
+    return true;
+  }
   if (record.bytes.size() < kHeader) return Corrupt("a frame shorter than its header");
   const Buffer bytes = FrameOwner::Copy(record.bytes);
   inbox_->reader().Pop();
+  received->plain = false;
   received->block.reset();
   received->beside = 0;
   std::memcpy(&received->header, bytes.data(), kHeader);

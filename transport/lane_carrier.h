@@ -26,6 +26,9 @@ class LaneCarrier {
   uint64_t max_frame() const { return max_frame_; }
 
   // Each false if there is no room now. After one or several, Publish.
+  // A message without buffers, in the fewest bytes: leaves the reserve free. REQUIRES: the frame
+  // that it stands for has at most max_frame() bytes.
+  bool WritePlain(ByteSpan envelope, ByteSpan stream);
   // A message, whole: leaves the reserve free. REQUIRES: it has at most max_frame() bytes.
   bool WriteMessage(const wire::FrameHeader& header, std::span<const ByteSpan> pieces);
   // A frame that is no message. REQUIRES: as above.
@@ -37,10 +40,12 @@ class LaneCarrier {
   void Publish() { outbox_->Publish(); }
 
   struct Received {
-    wire::FrameHeader header;
     Buffer bytes;                          // the whole frame; else the header alone
+    bool plain = false;                    // bytes: envelope and stream alone, and no header
+    uint32_t envelope_size = 0;            // of a plain one; at most wire::kMaxEnvelope
     std::optional<LeaseDescriptor> block;  // where the rest lies
     uint64_t beside = 0;                   // bytes of the frame, if it goes on the endpoint
+    wire::FrameHeader header;              // unless it is plain
   };
   // The next frame, copied out of shared memory; false if none is there. Errors: CorruptMessage.
   StatusOr<bool> Read(Received* received);

@@ -9,31 +9,44 @@ namespace {
 constexpr size_t kFew = 4;
 // Looks between two at the clock.
 constexpr int kLooksPerTime = 16;
+// Records that one turn takes off a lane: the hub's other lanes have theirs.
+constexpr int kRecordsPerTurn = 256;
+// Who waits for one message takes one. In one turn of so many he takes all, so that the ring of a
+// lane whose reader is slower than its writer does not stay full.
+constexpr uint64_t kTakeAllEach = 16;
 
 }  // namespace
 
-uint64_t LaneSet::Add(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
+uint64_t LaneSet::Add(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one) {
   const uint64_t number = next_++;
-  lanes_.emplace(number, Lane{std::move(inbox), std::move(on_records)});
+  lanes_.emplace(number, Lane{std::move(inbox), std::move(take_one)});
   awake_.push_back(number);
+  looked_at_is_old_ = true;
   return number;
 }
 
 void LaneSet::Remove(uint64_t number) {
   lanes_.erase(number);
   std::erase(awake_, number);
+  looked_at_is_old_ = true;
+  if (!spinning_) looked_at_.clear();  // its memory and descriptors are not kept
 }
 
-bool LaneSet::Serve() {
+bool LaneSet::Serve(absl::FunctionRef<bool()> done) {
+  const bool all = ++serves_ % kTakeAllEach == 0 || awake_.size() > kFew;
   bool any = false;
-  // By index, as lanes come and go meanwhile.
+  // By index, as lanes come and go meanwhile. Who was served last is last.
   for (size_t i = 0; i < awake_.size(); ++i) {
-    const uint64_t number = awake_[i];
-    const auto lane = lanes_.find(number);
-    if (lane == lanes_.end() || lane->second.inbox->reader().Empty()) continue;
+    const size_t at = (first_ + i) % awake_.size();
+    const Lane& lane = lanes_.at(awake_[at]);
+    if (lane.inbox->reader().Empty()) continue;
     any = true;
-    const std::function<void()> on_records = lane->second.on_records;  // it may remove itself
-    on_records();
+    const std::function<bool()> take_one = lane.take_one;  // it may remove itself
+    for (int taken = 0; taken < kRecordsPerTurn && take_one(); ++taken) {
+      if (all || !done()) continue;
+      first_ = at + 1;
+      return true;
+    }
   }
   return any;
 }
@@ -41,6 +54,7 @@ bool LaneSet::Serve() {
 bool LaneSet::WakeUp(uint64_t number, Lane& lane) {
   if (!std::exchange(lane.armed, false)) return false;
   awake_.push_back(number);
+  looked_at_is_old_ = true;
   return !lane.inbox->reader().Disarm();
 }
 
@@ -61,8 +75,12 @@ void LaneSet::WakeFew() {
 }
 
 bool LaneSet::Spin(Lock& lock, SpinTime::Clock::time_point until, const std::atomic<bool>& stop) {
-  for (const uint64_t number : awake_) looked_at_.push_back(lanes_.at(number).inbox);
+  if (std::exchange(looked_at_is_old_, false)) {
+    looked_at_.clear();
+    for (const uint64_t number : awake_) looked_at_.push_back(lanes_.at(number).inbox);
+  }
   if (looked_at_.empty()) return false;
+  spinning_ = true;
   lock.unlock();
   bool found = false;
   // Relaxed: it is only a reason to take the lock and look.
@@ -73,7 +91,8 @@ bool LaneSet::Spin(Lock& lock, SpinTime::Clock::time_point until, const std::ato
     }
   }
   lock.lock();
-  looked_at_.clear();
+  spinning_ = false;
+  if (looked_at_is_old_) looked_at_.clear();
   return found;
 }
 
@@ -83,6 +102,7 @@ bool LaneSet::Arm() {
     if (!lane.inbox->reader().Arm()) return false;
     lane.armed = true;
     awake_.pop_back();
+    looked_at_is_old_ = true;
   }
   return true;
 }

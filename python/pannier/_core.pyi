@@ -118,6 +118,12 @@ class Options:
 class Connection:
     def send(self, stream: Buffer, buffers: Sequence[Buffer], timeout: float | None) -> None: ...
 
+    def send_plain(self, obj: object, timeout: float | None) -> bool:
+        """Pickles obj and sends it, if it is_plain; else False."""
+
+    def receive_object(self, timeout: float | None, readonly: bool, loads: Callable[[View, list[View]], Any] | None) -> Any:
+        """What loads, or pickle.loads if it is None, makes of the next message."""
+
     def receive(self, timeout: float | None, readonly: bool) -> tuple[View, list[View]]: ...
 
     def poll(self, timeout: float | None) -> bool: ...

@@ -100,7 +100,7 @@ class Connection(Closing):
     gone, and what it sent was received), Closed (this side closed before), Forked.
     """
 
-    __slots__ = ("__weakref__", "_core", "_info", "_load", "_pickle")
+    __slots__ = ("__weakref__", "_core", "_info", "_load", "_pickle", "_recv", "_send_plain")
 
     def __init__(
         self, core: _core.Connection, allowed: dict[tuple[str, str], Any], pool: Pool | None
@@ -109,6 +109,7 @@ class Connection(Closing):
         self._pickle = Pickling(pool)
         self._info = ConnectionInfo(**core.info())
         self._load = loads_for(self._info.same_user, self._info.peer, allowed)
+        self._send_plain, self._recv = core.send_plain, core.receive_object
         close_at_exit(self)
 
     def send(self, obj: Any, timeout: float | None = None) -> None:
@@ -120,8 +121,8 @@ class Connection(Closing):
         PoolExhausted (no room for the copy by then), LimitExceeded, and what ``pickle.dumps``
         raises.
         """
-        stream, buffers = self._pickle(obj)
-        self._core.send(stream, buffers, timeout)
+        if not self._send_plain(obj, timeout):
+            self._core.send(*self._pickle(obj), timeout)
 
     def send_message(self, message: Message, timeout: float | None = None) -> None:
         """Sends a message as it is: one of ``pannier.dumps``, or one that was received.
@@ -138,11 +139,7 @@ class Connection(Closing):
         Raises DeadlineExceeded; CorruptMessage; ForbiddenGlobal and what ``pickle.loads`` raises:
         that message is gone then, its buffers are handed back, and the connection goes on.
         """
-        stream, buffers = self._core.receive(timeout, readonly)
-        try:
-            return self._load(stream, buffers)
-        finally:
-            del stream, buffers  # an exception's traceback keeps this frame
+        return self._recv(timeout, readonly, None if self._info.same_user else self._load)
 
     def recv_message(self, timeout: float | None = None, *, readonly: bool = False) -> Message:
         """The next message, not unpickled: for ``pickle.loads(message.stream,

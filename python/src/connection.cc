@@ -14,6 +14,7 @@
 
 #include "bind.h"
 #include "options.h"
+#include "plain.h"
 #include "status.h"
 #include "view.h"
 #include "wait.h"
@@ -24,6 +25,9 @@ namespace pannier::python {
 namespace {
 
 using Seconds = std::optional<double>;
+
+// A stream that is unpickled of a copy.
+constexpr size_t kShortStream = 4096;
 
 // In the order of Carrier.
 constexpr std::array<const char*, 3> kCarriers = {"auto", "zmq", "lane"};
@@ -73,6 +77,31 @@ void BindOptions(nb::module_& module) {
           "Seconds.");
 }
 
+// Kept until the process ends.
+PyObject* FunctionOfPickle(const char* name) {
+  return nb::object(nb::module_::import_("pickle").attr(name)).release().ptr();
+}
+
+// Both raise, and give up the GIL only where they may have to wait.
+
+void Put(Connection& self, const OutgoingMessage& message, Seconds timeout) {
+  CheckTimeout(timeout);
+  RaiseIfCallIsOver();
+  if (!ShuttingDown() && self.TrySend(message)) return;
+  const Deadline deadline = DeadlineAfter(timeout);
+  RaiseIfError(Waiting([&] { return self.Send(message, deadline); }));
+}
+
+Message Take(Connection& self, Seconds timeout, bool readonly) {
+  CheckTimeout(timeout);
+  RaiseIfCallIsOver();
+  Message message;
+  if (!ShuttingDown() && self.TryReceive(&message)) return message;
+  const Deadline deadline = DeadlineAfter(timeout);
+  const ReceiveOptions options{.readonly = readonly};
+  return ValueOrRaise(Waiting([&] { return self.Receive(deadline, options); }));
+}
+
 std::shared_ptr<Connection> Connect(const std::string& endpoint, const TransportOptions& options,
                                     Seconds timeout) {
   const Deadline deadline = DeadlineAfter(timeout);
@@ -80,17 +109,48 @@ std::shared_ptr<Connection> Connect(const std::string& endpoint, const Transport
 }
 
 void Send(Connection& self, nb::handle stream, nb::handle buffers, Seconds timeout) {
-  const Deadline deadline = DeadlineAfter(timeout);
   const BorrowedBuffers borrowed(stream, buffers);
-  const OutgoingMessage message{.stream = borrowed.stream(), .buffers = borrowed.buffers()};
-  RaiseIfError(Waiting([&] { return self.Send(message, deadline); }));
+  Put(self, {.stream = borrowed.stream(), .buffers = borrowed.buffers()}, timeout);
+}
+
+bool SendPlain(Connection& self, nb::handle object, Seconds timeout) {
+  if (!IsPlain(object)) return false;
+  static PyObject* const dumps = FunctionOfPickle("dumps");
+  static PyObject* const protocol = PyLong_FromLong(5);
+  PyObject* arguments[] = {object.ptr(), protocol};
+  const auto stream =
+      nb::steal(PyObject_Vectorcall(dumps, arguments, std::size(arguments), nullptr));
+  if (!stream.is_valid()) throw nb::python_error();
+  Put(self,
+      {.stream = {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(stream.ptr())),
+                  static_cast<size_t>(PyBytes_GET_SIZE(stream.ptr()))}},
+      timeout);
+  return true;
 }
 
 nb::tuple Receive(Connection& self, Seconds timeout, bool readonly) {
-  const Deadline deadline = DeadlineAfter(timeout);
-  const ReceiveOptions options{.readonly = readonly};
-  Message message = ValueOrRaise(Waiting([&] { return self.Receive(deadline, options); }));
+  Message message = Take(self, timeout, readonly);
   return nb::make_tuple(View(std::move(message.stream)), ViewsOf(std::move(message.buffers)));
+}
+
+nb::object ReceiveObject(Connection& self, Seconds timeout, bool readonly, nb::handle loads) {
+  static PyObject* const pickle_loads = FunctionOfPickle("loads");
+  Message message = Take(self, timeout, readonly);
+  if (!message.buffers.empty() || message.stream.size() > kShortStream || !loads.is_none()) {
+    nb::object stream = nb::cast(View(std::move(message.stream)));
+    nb::object buffers = ViewsOf(std::move(message.buffers));
+    if (!loads.is_none()) return loads(stream, buffers);
+    return nb::handle(pickle_loads)(stream, nb::arg("buffers") = buffers);
+  }
+  // Bytes of Python's own: a View would cost more than this copy.
+  const ByteSpan stream = message.stream.span();
+  const auto bytes = nb::steal(PyBytes_FromStringAndSize(
+      reinterpret_cast<const char*>(stream.data()), static_cast<Py_ssize_t>(stream.size())));
+  if (!bytes.is_valid()) throw nb::python_error();
+  message = {};
+  const auto object = nb::steal(PyObject_CallOneArg(pickle_loads, bytes.ptr()));
+  if (!object.is_valid()) throw nb::python_error();
+  return object;
 }
 
 bool Poll(Connection& self, Seconds timeout) {
@@ -144,6 +204,15 @@ void BindConnection(nb::module_& module) {
            nb::sig("def send(self, stream: typing_extensions.Buffer, buffers: "
                    "collections.abc.Sequence[typing_extensions.Buffer], timeout: float | None) -> "
                    "None"))
+      .def("send_plain", &SendPlain, nb::arg("obj").none(), nb::arg("timeout").none(),
+           nb::sig("def send_plain(self, obj: object, timeout: float | None) -> bool"),
+           "Pickles obj and sends it, if it is_plain; else False.")
+      .def(
+          "receive_object", &ReceiveObject, nb::arg("timeout").none(), nb::arg("readonly"),
+          nb::arg("loads").none(),
+          nb::sig("def receive_object(self, timeout: float | None, readonly: bool, loads: "
+                  "collections.abc.Callable[[View, list[View]], typing.Any] | None) -> typing.Any"),
+          "What loads, or pickle.loads if it is None, makes of the next message.")
       .def("receive", &Receive, nb::arg("timeout").none(), nb::arg("readonly"),
            nb::sig("def receive(self, timeout: float | None, readonly: bool) -> tuple[View, "
                    "list[View]]"))

@@ -1,7 +1,4 @@
-// Whether an object is small and made of nothing but what CPython's pickler writes by itself: most
-// messages that are no arrays. Python code that looks at each object would cost more than
-// pickling them.
-#include <nanobind/nanobind.h>
+#include "plain.h"
 
 #include <cstddef>
 
@@ -50,14 +47,14 @@ bool IsPlain(PyObject* object, int depth, int* left) {
 
 }  // namespace
 
+bool IsPlain(nb::handle object) {
+  int left = kMostObjects;
+  return IsPlain(object.ptr(), 0, &left);
+}
+
 void BindPlain(nb::module_& module) {
   module.def(
-      "is_plain",
-      [](nb::handle object) {
-        int left = kMostObjects;
-        return IsPlain(object.ptr(), 0, &left);
-      },
-      nb::arg("obj").none(),
+      "is_plain", [](nb::handle object) { return IsPlain(object); }, nb::arg("obj").none(),
       "True if obj has at most 64 objects, exact builtins all, and no long bytes: no reducer and "
       "no buffer can matter to its pickle. False says nothing.");
 }

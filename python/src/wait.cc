@@ -115,11 +115,15 @@ bool RestoreInterrupt() {
   return true;
 }
 
-Deadline DeadlineAfter(std::optional<double> seconds) {
-  if (!seconds) return Deadline::Never();
-  if (std::isnan(*seconds)) {
+void CheckTimeout(std::optional<double> seconds) {
+  if (seconds && std::isnan(*seconds)) {
     throw nb::value_error("a timeout must be a number of seconds or None, not NaN");
   }
+}
+
+Deadline DeadlineAfter(std::optional<double> seconds) {
+  CheckTimeout(seconds);
+  if (!seconds) return Deadline::Never();
   return Deadline::After(absl::Seconds(*seconds));
 }
 

@@ -86,7 +86,9 @@ bool Interrupted();
 // Makes what Interrupted kept the current exception; false if there is nothing. REQUIRES: the GIL.
 bool RestoreInterrupt();
 
-// Seconds from now as a deadline; None is Never. Raises ValueError for NaN.
+// Raises ValueError for NaN.
+void CheckTimeout(std::optional<double> seconds);
+// Seconds from now as a deadline; None is Never. Raises as above.
 Deadline DeadlineAfter(std::optional<double> seconds);
 
 // From now on waits are refused and those under way are interrupted. Waits until they have

@@ -107,6 +107,32 @@ TEST_F(HostileLane, FramesThatAreNone) {
       "another connection");
 }
 
+TEST_F(HostileLane, PlainMessagesThatAreNone) {
+  const auto send = [](const std::string& bytes) {
+    return [bytes](LanePeer& peer) { peer.SendRecord(4, AsBytes(bytes)); };
+  };
+  ExpectTheEndOf(send(""), "without its first field");
+  ExpectTheEndOf(send("abc"), "without its first field");
+  ExpectTheEndOf(send(BytesOf(uint32_t{5}) + "abcd"), "an envelope of 5 bytes");
+  ExpectTheEndOf(send(BytesOf(~uint32_t{0}) + "abcd"), "an envelope of 4294967295 bytes");
+  ExpectTheEndOf(
+      send(BytesOf(uint32_t{wire::kMaxEnvelope + 1}) + std::string(wire::kMaxEnvelope + 1, 'e')),
+      "an envelope of 65537 bytes");
+  // They count as messages do.
+  ExpectTheEndOf(
+      [this](LanePeer& peer) {
+        for (int i = 0; i < 1100; ++i) peer.SendRecord(4, AsBytes(BytesOf(uint32_t{0})));
+        (void)listener_->Accept(Deadline::After(absl::Milliseconds(300)));
+      },
+      "does not fit into the window");
+  ExpectTheEndOf(
+      [&](LanePeer& peer) {
+        peer.SendRecord(4, AsBytes(BytesOf(uint32_t{1}) + "estream"));
+        peer.SendOnLane(0, "the same again");
+      },
+      "message 0 where 1 was due");
+}
+
 TEST_F(HostileLane, BlocksThatAreNotLeased) {
   const auto block = [](uint64_t length, uint32_t generation) {
     return BytesOf(uint64_t{0}) + BytesOf(length) + BytesOf(uint32_t{3}) + BytesOf(uint32_t{0}) +

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import statistics
 import subprocess
@@ -66,28 +67,42 @@ def other_server(stack: contextlib.ExitStack, folder: str, program: str) -> Any:
 
 
 def held_up(client: Any, calls: int) -> list[float]:
-    """The longest times between two turns of a loop that has so many calls in flight, of each of
-    some rounds, in seconds."""
+    """How long the callbacks of a loop took that has so many calls in flight, in seconds: of 20
+    rounds, the longest of each. In every second round all answers are there at once. Collections of
+    garbage, and the task that starts the calls, do not count."""
+    longest = 0.0
+    run = asyncio.Handle._run
 
-    async def watch(gaps: list[float]) -> None:
-        last = time.perf_counter()
-        while True:
-            await asyncio.sleep(0)
-            now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
+    def timed(handle: asyncio.Handle) -> None:
+        nonlocal longest
+        start = time.perf_counter()
+        run(handle)
+        seconds = time.perf_counter() - start
+        if getattr(handle._callback, "__self__", None) is not main:
+            longest = max(longest, seconds)
 
     async def rounds() -> list[float]:
-        longest = []
-        for _ in range(10):
-            gaps: list[float] = []
-            watching = asyncio.create_task(watch(gaps))
-            await asyncio.gather(*(client.call_async("echo", i) for i in range(calls)))
-            watching.cancel()
-            longest.append(max(gaps))
-        return longest
+        nonlocal longest, main
+        main = asyncio.current_task()
+        found = []
+        for number in range(20):
+            waiting = [asyncio.create_task(client.call_async("echo", i)) for i in range(calls)]
+            await asyncio.sleep(0)
+            if number % 2:
+                time.sleep(0.05)
+            longest = 0.0
+            await asyncio.gather(*waiting)
+            found.append(longest)
+        return found
 
-    return asyncio.run(rounds())
+    main: Any = None
+    gc.disable()
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        return asyncio.run(rounds())
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
+        gc.enable()
 
 
 def bench(calls: int, program: str | None) -> tuple[list[Row], list[Ratio], list[float]]:
@@ -123,8 +138,8 @@ def main() -> int:
     facts = machine()
     rows, ratios, held = bench(options.calls, options.server)
     lines = [
-        "An event loop with 1,000 calls in flight is held up, at the longest, by rounds: median "
-        f"{statistics.median(held) * 1e3:.1f} ms, most {max(held) * 1e3:.1f} ms."
+        "The longest callback of an event loop with 1,000 calls in flight: in the median of 20 rounds "
+        f"{statistics.median(held) * 1e3:.2f} ms, at most {max(held) * 1e3:.2f} ms (target: 1)."
     ]
     return report(options, "Calls from Python", facts, rows, ratios, lines=lines)
 

@@ -76,6 +76,8 @@ class ClientCore {
   // Calls are in flight, and no thread waits for replies.
   bool Unattended() const;
   size_t InFlight() const;
+  // The time of calls is over, and another Dispatch would end them.
+  bool Overdue() const;
   StatusOr<RawResult> Wait(CallState& call, Deadline deadline);
   Status WaitDone(CallState& call, Deadline deadline);
   bool Done(const CallState& call) const;

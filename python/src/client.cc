@@ -15,6 +15,7 @@
 #include "callable.h"
 #include "options.h"
 #include "pannier/rpc/receiver.h"
+#include "signals.h"
 #include "status.h"
 #include "view.h"
 #include "wait.h"
@@ -204,6 +205,8 @@ void BindClient(nb::module_& module) {
            nb::sig("def notify(self, " PANNIER_CALL_SIG ") -> None"))
       .def("dispatch",
            [](Client& self) {
+             // Once for all callbacks, each of which would ask for it.
+             const InterruptsLater later;
              const Status status = Quickly([&] { return self.Dispatch(); });
              // What ended the connection is told to its calls.
              if (KindOf(status) == ErrorKind::kInterrupted) Raise(status);

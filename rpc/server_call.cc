@@ -28,10 +28,7 @@ ServerCall::ServerCall(std::shared_ptr<ServerWork> work, std::shared_ptr<ServerP
       credit_(envelope.header.credit) {}
 
 ServerCall::~ServerCall() {
-  {
-    const Lock lock(mutex_);
-    if (over_) return;
-  }
+  if (over_) return;  // nobody else is here
   Finish(MakeError(ErrorKind::kRemote,
                    absl::StrCat("the handler of '", method_, "' dropped the call unanswered")));
 }
@@ -110,11 +107,6 @@ void ServerCall::Defer() {
   deferred_ = true;
 }
 
-bool ServerCall::deferred() const {
-  const Lock lock(mutex_);
-  return deferred_;
-}
-
 bool ServerCall::started() const {
   const Lock lock(mutex_);
   return started_;
@@ -132,7 +124,8 @@ bool ServerCall::End(bool failed, const Ran* ran, bool* wanted) {
   bool over;
   {
     const Lock lock(mutex_);
-    over = std::exchange(over_, true);
+    // A handler that failed answers for itself.
+    over = (ran != nullptr && deferred_ && !failed) || std::exchange(over_, true);
     // Where the server's clock alone says that the time is over, the caller is told.
     *wanted = !one_way() && (gone_.ok() || KindOf(gone_) == ErrorKind::kClosed);
     if (!over) {
@@ -162,13 +155,8 @@ void ServerCall::Count(const Ran& ran, ServerStats* stats) const {
 }
 
 void ServerCall::Ended() {
-  bool wake = false;
-  {
-    const std::lock_guard lock(work_->mutex);
-    --work_->ending;
-    wake = work_->draining() && work_->stats.in_flight == 0 && work_->ending == 0;
-  }
-  if (wake && !work_->OnServingThread()) work_->Nudge();
+  --work_->ending;
+  if (work_->draining() && !work_->OnServingThread()) work_->Nudge();
 }
 
 void ServerCall::Abandon() {
@@ -179,9 +167,7 @@ void ServerCall::Abandon() {
 void ServerCall::Finish(StatusOr<RawResult> result) { FinishAs(std::move(result), nullptr); }
 
 void ServerCall::Return(StatusOr<RawResult> result, const Ran& ran) {
-  if (!result.ok() || !deferred()) return FinishAs(std::move(result), &ran);
-  const std::lock_guard lock(work_->mutex);
-  Count(ran, &work_->stats);
+  FinishAs(std::move(result), &ran);
 }
 
 void ServerCall::FinishAs(StatusOr<RawResult> result, const Ran* ran) {

@@ -41,7 +41,6 @@ class ServerCall final : public CallContext {
   uint64_t bytes() const { return bytes_; }
   bool keywords() const { return (flags_ & rpc::kFlagKeywords) != 0; }
   bool one_way() const { return (flags_ & rpc::kFlagOneWay) != 0; }
-  bool deferred() const;
   bool started() const;
   // To be run now; else why not: it is over, or nobody waits for it.
   Status Begin();
@@ -72,7 +71,8 @@ class ServerCall final : public CallContext {
   bool Ready(const Lock& lock) const { return credit_ > 0 || !Gone(lock).ok(); }
   void ResumeIfReady(Lock lock);
   // The call is over: true once, and then Ended has to follow. `failed` is for the counts, and so
-  // is `ran`, if given. `wanted`: somebody waits for the answer.
+  // is `ran`, if given: what the handler returned is no end if it deferred the answer. `wanted`:
+  // somebody waits for the answer.
   bool End(bool failed, const Ran* ran, bool* wanted);
   // With ServerWork::mutex.
   void Count(const Ran& ran, ServerStats* stats) const;

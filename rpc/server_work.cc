@@ -29,7 +29,10 @@ void ServerWork::LetReplyWait() {
 void ServerWork::Push(Task task) {
   {
     const std::lock_guard lock(mutex);
-    if (!closed_) tasks_.push_back(std::move(task));
+    if (!closed_) {
+      tasks_.push_back(std::move(task));
+      any_tasks_ = true;
+    }
   }
   // A task that was dropped is destroyed here, under no lock.
   if (!own_thread_) {
@@ -40,10 +43,12 @@ void ServerWork::Push(Task task) {
 }
 
 std::optional<ServerWork::Task> ServerWork::TryPop() {
+  if (!any_tasks_) return std::nullopt;
   const std::lock_guard lock(mutex);
   if (closed_ || tasks_.empty()) return std::nullopt;
-  Task task = std::move(tasks_.front());
+  std::optional<Task> task(std::move(tasks_.front()));
   tasks_.pop_front();
+  any_tasks_ = !tasks_.empty();
   return task;
 }
 

@@ -52,12 +52,16 @@ class ServerWork {
 
   std::mutex mutex;
   // Guarded by mutex.
-  ServerStats stats;    // but for queued and connections
-  uint64_t ending = 0;  // calls that are not in flight any more, and whose answer is being sent
+  ServerStats stats;  // but for queued and connections
   // Calls whose OnReady waits: the serving thread looks at their deadlines.
   std::vector<std::weak_ptr<ServerCall>> parked;
   // Connections that have to be dropped, and why.
   std::vector<std::pair<const Connection*, Status>> doomed;
+
+  // Calls that are not in flight any more, and whose answer is being sent. Goes up under mutex,
+  // with in_flight going down. Sequentially consistent: who takes it down looks at draining()
+  // afterwards, who drains looks at it after draining() is set, so one of them sees the other.
+  std::atomic<uint64_t> ending{0};
 
   // ---- What the serving thread has to look at. Any thread; none under mutex.
   void Park(std::weak_ptr<ServerCall> call);
@@ -124,8 +128,10 @@ class ServerWork {
   const bool own_thread_;
   std::condition_variable pushed_;
   std::deque<Task> tasks_;  // guarded by mutex
-  bool closed_ = false;     // guarded by mutex
-  int runners_ = 0;         // guarded by mutex: threads in RunTasks
+  // Of tasks_. For a look without the lock: who pushes nudges afterwards (own_thread_).
+  std::atomic<bool> any_tasks_{false};
+  bool closed_ = false;  // guarded by mutex
+  int runners_ = 0;      // guarded by mutex: threads in RunTasks
   std::condition_variable left_;
 
   // The serving thread's alone.

@@ -157,6 +157,9 @@ class PendingCall:
     def take(self) -> tuple[View, list[View]]:
         """The result of a call that is done, once."""
 
+    def load(self, loads: Callable[[View, list[View]], Any] | None) -> Any:
+        """The same, unpickled by loads, or by pickle.loads if it is None."""
+
     def wait(self, timeout: float | None) -> bool:
         """True once the call is done; False if time ran out."""
 

@@ -62,6 +62,7 @@ class Client(_core._Caller, Closing):  # type: ignore[misc, name-defined]
         "_address",
         "_core",
         "_load",
+        "_loads_result",
         "_pickle",
         "_readers",
         "_reconnect",
@@ -97,8 +98,9 @@ class Client(_core._Caller, Closing):  # type: ignore[misc, name-defined]
         self._reconnect = reconnect > 0
         info = self.info
         self._load = loads_for(info.same_user, info.peer, allowed)
-        trusted = info.same_user
-        super().__init__(self._core, self._pickle, None if trusted else self._load, timeout)
+        # None: pickle.loads, which the core calls by itself.
+        self._loads_result = None if info.same_user else self._load
+        super().__init__(self._core, self._pickle, self._loads_result, timeout)
         self._watched = False  # by the thread that receives for futures
         self._readers: dict[asyncio.AbstractEventLoop, LoopReader] = {}
         self._retrying = Retrying(self)
@@ -169,7 +171,7 @@ class Client(_core._Caller, Closing):  # type: ignore[misc, name-defined]
         while True:
             left = None if end is None else end - time.monotonic()
             try:
-                return self._loads(*await answer(self, request, left))
+                return (await answer(self, request, left)).load(self._loads_result)
             except RemoteError as error:
                 raise self._raised_there(error) from error.__cause__
             except Exception as error:

@@ -87,6 +87,8 @@ nb::object CallFunction(const Parts& parts, RawCall& call) {
     keywords = both[1];
   }
   if (!PyTuple_CheckExact(args.ptr())) args = OrRaise(PySequence_Tuple(args.ptr()));
+  // A function in C lets no signal handler run, and a server that always has calls never waits.
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
   return OrRaise(PyObject_Call(parts.function.get().ptr(), args.ptr(), keywords.ptr()));
 }
 

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import signal
 import threading
 import time
 import traceback
@@ -361,6 +362,27 @@ def test_serve_forever_until_interrupted(ipc):
         server.serve_forever()
     thread.join(10)
     assert outcome == ["builtins.KeyboardInterrupt"]
+
+
+def test_a_server_that_always_has_calls_is_interrupted(child, ipc):
+    """Its method is in C, so nothing of Python runs on its thread."""
+    server = pannier.Server(ipc)
+    server.method(abs)
+    far = child(children.call_on_and_on, ipc, "abs", -1)
+    main = threading.main_thread().ident
+    timers = [
+        threading.Timer(1.0, lambda: signal.pthread_kill(main, signal.SIGINT)),
+        threading.Timer(20.0, server.close),  # it was not
+    ]
+    for timer in timers:
+        timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+    finally:
+        for timer in timers:
+            timer.cancel()
+    assert far.recv() > 0
 
 
 def test_stop_from_another_thread(ipc):

@@ -266,6 +266,7 @@ Status Client::Dispatch(Deadline deadline) { return Core()->Dispatch(deadline); 
 StatusOr<int> Client::fd() { return Core()->connection().fd(); }
 bool Client::Unattended() const { return Core()->Unattended(); }
 size_t Client::InFlight() const { return Core()->InFlight(); }
+bool Client::Overdue() const { return Core()->Overdue(); }
 void Client::Close() {
   std::shared_ptr<internal::ClientCore> core;
   {

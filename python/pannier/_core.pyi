@@ -157,6 +157,9 @@ class PendingCall:
     def take(self) -> tuple[View, list[View]]:
         """The result of a call that is done, once."""
 
+    def load(self, loads: Callable[[View, list[View]], Any] | None) -> Any:
+        """The same, unpickled by loads, or by pickle.loads if it is None."""
+
     def wait(self, timeout: float | None) -> bool:
         """True once the call is done; False if time ran out."""
 
@@ -272,6 +275,9 @@ class Failure:
 class Server:
     def __init__(self, options: Options, threads: int, max_calls: int | None, max_calls_per_peer: int | None, max_call_bytes: int | None) -> None: ...
 
+    def function(self, name: str, handler: object, signature: str, doc: str) -> None:
+        """Calls the function of a handler: one of pannier._handlers."""
+
     def method(self, name: str, function: Callable[..., Any], signature: str, doc: str) -> None:
         """
         Calls function(stream, buffers, keywords, context), which returns (stream, buffers), a Failure, or None if it deferred the answer, and does not raise.
@@ -291,6 +297,9 @@ class Server:
 
     @property
     def endpoint(self) -> str: ...
+
+def handles(server: object) -> bool:
+    """True if this thread runs a function of it."""
 
 class Claims:
     """Which calls of a worker have begun; shared with it."""

@@ -178,7 +178,7 @@ class CallFuture(ReceivedFuture):
             return  # cancelled
         self._pending = None
         try:
-            value = client._loads(*pending.take())
+            value = pending.load(client._loads_result)
         except RemoteError as error:
             raised = client._raised_there(error)
             raised.__cause__ = error.__cause__

@@ -15,6 +15,8 @@
 #include "callable.h"
 #include "options.h"
 #include "pannier/rpc/receiver.h"
+#include "pickles.h"
+#include "signals.h"
 #include "status.h"
 #include "view.h"
 #include "wait.h"
@@ -127,6 +129,16 @@ void BindPending(nb::module_& module) {
           nb::sig("def take(self) -> tuple[View, list[View]]"),
           "The result of a call that is done, once.")
       .def(
+          "load",
+          [](PendingCall& self, nb::handle loads) {
+            RawResult result = ValueOrRaise(Quickly([&] { return self.Wait(Deadline::Now()); }));
+            return Unpickled(std::move(result.stream), std::move(result.buffers), loads);
+          },
+          nb::arg("loads").none(),
+          nb::sig("def load(self, loads: collections.abc.Callable[[View, list[View]], typing.Any] "
+                  "| None) -> typing.Any"),
+          "The same, unpickled by loads, or by pickle.loads if it is None.")
+      .def(
           "wait",
           [](PendingCall& self, Seconds timeout) {
             return Waited(timeout, [&](Deadline deadline) { return self.WaitDone(deadline); });
@@ -204,6 +216,8 @@ void BindClient(nb::module_& module) {
            nb::sig("def notify(self, " PANNIER_CALL_SIG ") -> None"))
       .def("dispatch",
            [](Client& self) {
+             // Once for all callbacks, each of which would ask for it.
+             const InterruptsLater later;
              const Status status = Quickly([&] { return self.Dispatch(); });
              // What ended the connection is told to its calls.
              if (KindOf(status) == ErrorKind::kInterrupted) Raise(status);

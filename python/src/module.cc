@@ -25,6 +25,7 @@ NB_MODULE(_core, module) {
   BindPool(module);
   BindConnection(module);
   BindClient(module);
+  BindCaller(module);
   BindServer(module);
   BindClaims(module);
   BindTrust(module);

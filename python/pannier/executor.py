@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._cloudpickling import dumps_anything, dumps_by_value
 from ._exit import shut_down_at_exit
 from ._processes import Process, start_command, start_python
 from ._tasks import Task, WorkerDied
-from ._worker import dumps_anything, dumps_by_value
 from ._workers import Workers
 
 if TYPE_CHECKING:
@@ -123,8 +123,9 @@ class Executor(_Executor):
             failed.set_running_or_notify_cancel()
             failed.set_exception(error)
             return failed
-        task = Task(self._workers, fn if self._named else "", stream, buffers, bool(kwargs))
-        self._workers.add(task)
+        calls = self._workers.calls
+        task = Task(calls, fn if self._named else "", stream, buffers, bool(kwargs))
+        calls.add(task)
         return task
 
     def call(self, fn: Any, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:

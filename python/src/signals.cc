@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 
 #include <Python.h>
 
@@ -21,7 +22,13 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 extern "C" void NoteInterrupt(int) { g_came.store(true, std::memory_order_relaxed); }
 
-bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
+// Is this the main thread? Unknown until first asked, and after a fork.
+thread_local std::optional<bool> t_main;
+
+bool OnMainThread() {
+  if (!t_main) t_main = syscall(SYS_gettid) == getpid();
+  return *t_main;
+}
 
 void Restore() {
   struct sigaction now;
@@ -53,6 +60,7 @@ InterruptsLater::~InterruptsLater() {
 }
 
 void HandleSignalsAfterFork() {
+  t_main.reset();
   if (g_depth == 0) return;
   g_depth = 0;
   Restore();

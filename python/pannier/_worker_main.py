@@ -3,71 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._cloudpickling import dumps_anything, dumps_error
 from ._handlers import describe_failure, texts_of
-from ._packets import Entry, pack, unpack
+from ._packets import NUMBER, Entry, Raised, pack, unpack
 from .context import handling
-from .pickling import Pickling
 from .server import Server
 from .trust import loads_for
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["RUN", "STOP", "dumps_anything", "dumps_by_value", "main"]
+__all__ = ["RUN", "RUN_PACKET", "STOP", "main"]
 
-# The methods of a worker: call what is in a packet; end.
+# The methods of a worker: make a lone call; those of a packet; end.
 RUN = "pannier.run"
+RUN_PACKET = "pannier.run_packet"
 STOP = "pannier.stop"
 
 # Answers do not wait longer than this for others of their packet.
 _PATIENCE_SECONDS = 0.002
 
-
-_pickle = Pickling()
-
-
-def dumps_anything(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """Pickles `obj`, and by cloudpickle, where it is installed, what CPython's pickler cannot do:
-    lambdas, closures, classes of functions. Raises what that one raised."""
-    try:
-        return _pickle(obj)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        if _by_value() is None:
-            raise
-        with contextlib.suppress(Exception):
-            return dumps_by_value(obj)
-        raise
-
-
-def dumps_by_value(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """As dumps_anything, and functions of ``__main__`` by value, where cloudpickle is installed."""
-    return (_by_value() or _pickle)(obj)
-
-
-@functools.cache
-def _by_value() -> Pickling | None:
-    try:
-        import cloudpickle  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        return None
-    return Pickling(None, cloudpickle.Pickler)
+_TAKEN_BACK: tuple[bytes, tuple[()]] = (b"", ())  # which nobody looks at
 
 
 class _Runner:
-    """The method RUN. Answers with packets whose head is (which call the first answer is of,
-    seconds that one call took), and whose flags say: it raised."""
+    """The methods RUN and RUN_PACKET; these run on the thread that serves, one at a time."""
 
     def __init__(self, claims: _core.Claims) -> None:
         self._claims = claims
@@ -75,59 +45,65 @@ class _Runner:
         # Guarded by _lock: answers of the packet that runs, and of which of its calls the first is.
         self._answers: list[Entry] = []
         self._first = 0
-        self._began = 0.0
         self._context: _core.CallContext | None = None
-        self._running = threading.Event()  # a packet of several calls
+        self._running = threading.Event()  # a packet
         threading.Thread(target=self._flush_late, name="pannier-answers", daemon=True).start()
 
-    def __call__(
+    def run(
         self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
     ) -> tuple[Any, Any] | _core.Failure:
+        with handling(context):
+            try:
+                (number,) = NUMBER.unpack_from(stream, -NUMBER.size)
+                if not self._claims.begin(number):
+                    return _TAKEN_BACK
+                load = loads_for(context.same_user, context.peer, {})
+                return _run(load, stream, buffers)
+            except BaseException as error:
+                return describe_failure(error)
+            finally:
+                self._claims.end()
+
+    def run_packet(
+        self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
+    ) -> tuple[Any, Any] | _core.Failure:
+        """Answers with packets, whose number says of which call of this one the first answer is."""
         with handling(context):
             try:
                 load = loads_for(context.same_user, context.peer, {})
                 number, calls = unpack(stream, buffers)
                 del stream, buffers  # what a call does not keep goes home when it returns
-                if len(calls) == 1:
-                    began = time.perf_counter()
-                    if not self._claims.begin(number):
-                        return pack((0, 0.0), ())
-                    answer = _run(load, calls.pop())
-                    return pack((0, time.perf_counter() - began), (answer,))
-                return self._run_several(load, number, calls, context)
+                with self._lock:
+                    self._first = 0
+                    self._context = context
+                self._running.set()
+                try:
+                    self._run_all(load, number, calls)
+                finally:
+                    with self._lock:
+                        self._context = None
+                        self._running.clear()
+                        rest = self._take()
+                return rest
             except BaseException as error:
                 return describe_failure(error)
 
-    def _run_several(
-        self, load: Any, number: int, calls: list[Entry], context: _core.CallContext
-    ) -> tuple[bytes, list[Any]]:
-        with self._lock:
-            self._first = 0
-            self._began = time.perf_counter()
-            self._context = context
-        self._running.set()
-        try:
-            calls.reverse()
-            while calls and self._claims.begin(number):
-                answer = _run(load, calls.pop())
-                with self._lock:
-                    self._answers.append(answer)
-                del answer
-                number = (number + 1) & 0xFFFFFFFF
-        finally:
+    def _run_all(self, load: Any, number: int, calls: list[Entry]) -> None:
+        calls.reverse()
+        while calls and self._claims.begin(number):
+            answer = _run(load, *calls.pop())
+            self._claims.end()
             with self._lock:
-                self._context = None
-                self._running.clear()
-                rest = self._take()
-        return rest
+                self._answers.append(answer)
+            del answer
+            number = (number + 1) & 0xFFFFFFFF
 
     def _take(self) -> tuple[bytes, list[Any]]:
         """The answers since the last time, as a packet. With the lock."""
         answers, self._answers = self._answers, []
         first = self._first
         self._first += len(answers)
-        seconds = (time.perf_counter() - self._began) / max(self._first, 1)
-        return pack((first, seconds), answers)
+        return pack(first, answers)
 
     def _flush_late(self) -> None:
         """Sends answers that would wait for a long call of their packet."""
@@ -139,26 +115,16 @@ class _Runner:
                     self._context.emit(self._take())
 
 
-def _run(load: Any, call: Entry) -> Entry:
+def _run(load: Any, stream: Any, buffers: Any) -> Entry:
+    """Makes a call. Does not raise."""
     try:
-        function, args, kwargs = load(call[1], call[2])
-        del call
+        function, args, kwargs = load(stream, buffers)
+        del stream, buffers
         result = function(*args, **kwargs)
         del function, args, kwargs
-        return (False, *dumps_anything(result))
+        return dumps_anything(result)
     except BaseException as error:
-        return True, pickle.dumps((*texts_of(error), _dumps_error(error)), 5), ()
-
-
-def _dumps_error(error: BaseException) -> bytes:
-    """Empty if it cannot be pickled."""
-    with contextlib.suppress(Exception):
-        return pickle.dumps(error, 5)
-    with contextlib.suppress(Exception):
-        import cloudpickle  # type: ignore[import-untyped,unused-ignore]
-
-        return bytes(cloudpickle.dumps(error, 5))
-    return b""
+        return dumps_anything(Raised(*texts_of(error), dumps_error(error)))
 
 
 def main(
@@ -177,7 +143,9 @@ def main(
             logging.getLogger("pannier").critical("Exception in initializer:", exc_info=True)
             return  # of which the parent sees the end
     server = Server(address)
-    server._core.method(RUN, _Runner(_core.Claims(claimed)), "run(packet)", "")
+    runner = _Runner(_core.Claims(claimed))
+    server._core.method(RUN, runner.run, "run(call)", "")
+    server._core.method(RUN_PACKET, runner.run_packet, "run_packet(packet)", "")
     server.method(name=STOP)(server._core.stop)
     server._core.listen(address)
     ready.send(server.address)

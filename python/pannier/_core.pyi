@@ -359,5 +359,10 @@ def flush_before_exit() -> None:
 def undisturbed(function: Callable[..., object], *arguments: Any) -> None:
     """Calls it; on the main thread, what Ctrl-C raises is raised afterwards."""
 
+def set_unless(object: object, guard: str, name: str, value: object) -> bool:
+    """
+    Sets object.name, unless object.guard is not False; tells whether it did. Both are plain attributes, so no other thread runs in between: the GIL is held throughout.
+    """
+
 def after_fork() -> None:
     """To be called in a forked child, before all else."""

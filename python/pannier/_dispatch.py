@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import _core
@@ -85,13 +86,13 @@ class Dispatch:
         """What is to be sent next; counted as with its worker. With the lock."""
         while self.queue:
             worker = self._workers.least_loaded()
-            if worker is None:
+            if worker is None or len(worker.sent) >= _MESSAGES:
                 return None
             ahead = 1
-            if self._most_tasks is None and worker.claims is not None:
-                ahead = min(_MOST_AHEAD, int(_AHEAD_SECONDS / max(worker.claims.seconds, 1e-6)))
-            if worker.load and (worker.load >= ahead or len(worker.sent) >= _MESSAGES):
-                return None
+            if worker.load or len(self.queue) > 1:
+                ahead = self._ahead(worker)
+                if worker.load >= ahead:
+                    return None
             tasks = self._pick(ahead // _MESSAGES)
             if tasks:  # else all were cancelled
                 worker.load += len(tasks)
@@ -101,6 +102,13 @@ class Dispatch:
                     worker.retires = True
                 return sent_of(worker, tasks)
         return None
+
+    def _ahead(self, worker: Worker) -> int:
+        """So many calls may be with `worker`."""
+        if self._most_tasks is not None or worker.claims is None:
+            return 1
+        ahead = int(_AHEAD_SECONDS / max(worker.claims.seconds, 1e-6))
+        return max(1, min(ahead, _MOST_AHEAD))
 
     def _pick(self, most: int) -> list[Task]:
         """At most so many of those that wait, or one, and no more than each worker's share. With
@@ -201,8 +209,9 @@ class Dispatch:
         with self._lock:
             answers = sent.collect()
             self._gave(worker, len(answers))
-            lost = self._end_of(sent) if sent.over else []
-        self.feed()
+            lost = self._end_of(sent) if sent.over else ()
+        if self.queue or self.in_flight > 1:
+            self.feed()
         answers.reverse()
         while answers:  # popped, so that nothing here keeps what a result holds
             task, answer = answers.pop()
@@ -222,14 +231,16 @@ class Dispatch:
         if worker.load == 0 and worker.ready and worker.retires:
             self._workers.retire(worker)
 
-    def _end_of(self, sent: Sent) -> list[tuple[Task, BaseException]]:
+    def _end_of(self, sent: Sent) -> Sequence[tuple[Task, BaseException]]:
         """The calls that fail as they were not answered, and with what; others are made again.
         With the lock."""
         worker = sent.worker
         if sent not in worker.sent:
-            return []
+            return ()
         worker.sent.remove(sent)
         error = sent.lost
+        if error is None and not any(sent.tasks):
+            return ()
         again: list[Task] = []
         # The answer of a program may be such an error, too.
         died = isinstance(error, ConnectionLost | Closed) and not worker.core.alive

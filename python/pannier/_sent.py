@@ -74,7 +74,7 @@ class _OneCall(Sent):
         self._pending.on_done(lambda: self.worker.dispatch.take_in(self))
 
     def collect(self) -> list[Answer]:
-        if self.over or not self._pending.done:
+        if self.over:
             return []
         self.over = True
         (task,) = self.tasks

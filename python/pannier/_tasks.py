@@ -49,7 +49,7 @@ class Task(ReceivedFuture):
         """With its answer. Any thread, without locks: callbacks are called."""
         self.stream, self.buffers = b"", ()
         try:
-            value = client._loads(stream, buffers)
+            value = client._load(stream, buffers)
             if type(value) is Raised:
                 value = _raised_there(client, value)
                 failed = True

@@ -108,9 +108,9 @@ class Executor(_Executor):
         What cannot be pickled fails the future that is returned. Raises RuntimeError after
         ``shutdown``, WorkerDied once the executor is broken.
         """
-        self._workers.check()
         if self._named and not isinstance(fn, str):
             raise TypeError(f"workers of another program have methods by name, not {fn!r}")
+        calls = self._workers.calls
         try:
             if self._named:
                 stream, buffers = dumps_anything((args, kwargs) if kwargs else args)
@@ -119,11 +119,11 @@ class Executor(_Executor):
             else:
                 stream, buffers = dumps_anything((fn, args, kwargs))
         except Exception as error:
+            self._workers.check()
             failed: Future[Any] = Future()
             failed.set_running_or_notify_cancel()
             failed.set_exception(error)
             return failed
-        calls = self._workers.calls
         task = Task(calls, fn if self._named else "", stream, buffers, bool(kwargs))
         calls.add(task)
         return task

@@ -45,10 +45,12 @@ InterruptsLater::InterruptsLater() {
   if (g_depth++ > 0) return;
   struct sigaction note = {};
   note.sa_handler = &NoteInterrupt;
-  sigaction(SIGINT, nullptr, &g_before);
+  sigaction(SIGINT, &note, &g_before);
   // Where it does not reach Python, it cuts nothing short.
-  if (g_before.sa_handler == SIG_DFL || g_before.sa_handler == SIG_IGN) return;
-  sigaction(SIGINT, &note, nullptr);
+  if (g_before.sa_handler == SIG_DFL || g_before.sa_handler == SIG_IGN) {
+    Restore();
+    return;
+  }
   // One that has come, and that Python has not handled yet, waits too.
   if (PyOS_InterruptOccurred() != 0) g_came.store(true, std::memory_order_relaxed);
 }

@@ -168,7 +168,7 @@ class PendingStream:
     def next(self, timeout: float | None) -> tuple[View, list[View]] | None: ...
 
     def try_next(self) -> tuple[View, list[View]] | None | Literal[False]:
-        """As next, or False if there is none yet."""
+        """As next, or False if there is none yet; receives nothing."""
 
     def wait(self, timeout: float | None) -> bool:
         """True once try_next has something; False if time ran out."""

@@ -95,9 +95,10 @@ class Dispatch:
                     return None
             tasks = self._pick(ahead // _MESSAGES)
             if tasks:  # else all were cancelled
-                worker.load += len(tasks)
-                worker.given += len(tasks)
-                self.in_flight += len(tasks)
+                count = len(tasks)
+                worker.load += count
+                worker.given += count
+                self.in_flight += count
                 if worker.given == self._most_tasks:
                     worker.retires = True
                 return sent_of(worker, tasks)

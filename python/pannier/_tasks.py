@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures._base import PENDING, RUNNING
+from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +76,18 @@ class Task(ReceivedFuture):
             return timeout
         start = time.monotonic()
         end = start + (_RECEIVE_SECONDS if timeout is None else min(timeout, _RECEIVE_SECONDS))
-        while not self.done() and not sent.over:
+        left = end - start
+        while not sent.over:
+            waited = sent.wait(left)
+            # What was received is taken in on the thread that received it, which may be another.
+            if self._state == FINISHED:
+                break
+            if waited:
+                self.dispatch.receive(sent)
             left = end - time.monotonic()
             if left <= 0:
                 receiving().kick(True)
                 break
-            # What was received is taken in on the thread that received it, which may be another.
-            if sent.wait(left) and not self.done():
-                self.dispatch.receive(sent)
         return None if timeout is None else max(timeout - (time.monotonic() - start), 0.0)
 
 

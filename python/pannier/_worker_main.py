@@ -16,12 +16,14 @@ from . import _core
 from ._cloudpickling import dumps_anything, dumps_error
 from ._handlers import describe_failure, texts_of
 from ._packets import NUMBER, Entry, Raised, pack, unpack
-from .context import handling
+from .context import current
 from .server import Server
-from .trust import loads_for
+from .trust import loads_everything, loads_for
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from .trust import Loads
 
 __all__ = ["RUN", "RUN_PACKET", "STOP", "main"]
 
@@ -52,43 +54,44 @@ class _Runner:
     def run(
         self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
     ) -> tuple[Any, Any] | _core.Failure:
-        with handling(context):
-            try:
-                (number,) = NUMBER.unpack_from(stream, -NUMBER.size)
-                if not self._claims.begin(number):
-                    return _TAKEN_BACK
-                load = loads_for(context.same_user, context.peer, {})
-                return _run(load, stream, buffers)
-            except BaseException as error:
-                return describe_failure(error)
-            finally:
-                self._claims.end()
+        handled = current.set(context)
+        try:
+            (number,) = NUMBER.unpack_from(stream, -NUMBER.size)
+            if not self._claims.begin(number):
+                return _TAKEN_BACK
+            return _run(_loads_for(context), stream, buffers)
+        except BaseException as error:
+            return describe_failure(error)
+        finally:
+            self._claims.end()
+            current.reset(handled)
 
     def run_packet(
         self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
     ) -> tuple[Any, Any] | _core.Failure:
         """Answers with packets, whose number says of which call of this one the first answer is."""
-        with handling(context):
+        handled = current.set(context)
+        try:
+            number, calls = unpack(stream, buffers)
+            del stream, buffers  # what a call does not keep goes home when it returns
+            with self._lock:
+                self._first = 0
+                self._context = context
+            self._running.set()
             try:
-                load = loads_for(context.same_user, context.peer, {})
-                number, calls = unpack(stream, buffers)
-                del stream, buffers  # what a call does not keep goes home when it returns
+                self._run_all(_loads_for(context), number, calls)
+            finally:
                 with self._lock:
-                    self._first = 0
-                    self._context = context
-                self._running.set()
-                try:
-                    self._run_all(load, number, calls)
-                finally:
-                    with self._lock:
-                        self._context = None
-                        self._running.clear()
-                        rest = self._take()
-                return rest
-            except BaseException as error:
-                return describe_failure(error)
+                    self._context = None
+                    self._running.clear()
+                    rest = self._take()
+            return rest
+        except BaseException as error:
+            return describe_failure(error)
+        finally:
+            current.reset(handled)
 
-    def _run_all(self, load: Any, number: int, calls: list[Entry]) -> None:
+    def _run_all(self, load: Loads, number: int, calls: list[Entry]) -> None:
         calls.reverse()
         while calls and self._claims.begin(number):
             answer = _run(load, *calls.pop())
@@ -115,7 +118,12 @@ class _Runner:
                     self._context.emit(self._take())
 
 
-def _run(load: Any, stream: Any, buffers: Any) -> Entry:
+def _loads_for(context: _core.CallContext) -> Loads:
+    """What unpickles the calls of this peer."""
+    return loads_everything if context.same_user else loads_for(False, context.peer, {})
+
+
+def _run(load: Loads, stream: Any, buffers: Any) -> Entry:
     """Makes a call. Does not raise."""
     try:
         function, args, kwargs = load(stream, buffers)

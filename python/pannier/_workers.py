@@ -84,6 +84,7 @@ class Workers:
         self._names = itertools.count(1)
         self.broken: str | None = None
         self._shut = False
+        self._waiting = 0  # threads in shutdown, which end the workers themselves
         self._ended = False  # the workers were told to end
 
     def check(self) -> None:
@@ -125,7 +126,8 @@ class Workers:
         count = min(wanted, self._most) - len(alive)
         new = [Worker(self.calls, next(self._names)) for _ in range(count)]
         self.all += new
-        # All processes before the first thread, and here: at the end of the program a new process
+        receiving()  # whose thread could not be started at the end of the program
+        # All processes before the first thread of a worker, and here: at that end a new process
         # would not find its main module any more.
         for worker in new:
             try:
@@ -230,22 +232,29 @@ class Workers:
             self._shut = True
         if cancel:
             self.calls.cancel()
-        if wait:
-            with self.lock:
-                self._changed.wait_for(lambda: not (self.calls.in_flight or self.calls.queue))
-            self._end()
-        else:
+        if not wait:
             self.rest()
+            return
+        with self.lock:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not (self.calls.in_flight or self.calls.queue))
+                self._ended = True
+            finally:
+                self._waiting -= 1
+                self.rest()  # in case that this was cut short
+        self._end()
 
     def rest(self) -> None:
-        """Once the last call has ended: tells who waits for that. Without the lock."""
+        """Once the last call has ended: tells who waits for that, or ends the workers if nobody
+        does."""
         if not self._shut:  # whoever sets it looks afterwards whether calls are left
             return
         with self.lock:
             if self.calls.in_flight or self.calls.queue:
                 return
             self._changed.notify_all()
-            if not self._ended:
+            if not self._ended and not self._waiting:
                 self._ended = True
                 threading.Thread(target=self._end, name="pannier-shutdown").start()
 

@@ -23,8 +23,12 @@ ImportCore::ImportCore(std::string peer, Mapping ring, uint32_t capacity)
     : peer_(std::move(peer)),
       ring_mapping_(std::move(ring)),
       capacity_(capacity),
-      ring_(ReturnRingCells(ring_mapping_.data()), capacity),
+      ring_(ring_mapping_.data(), capacity),
       records_((capacity + kRecordsPerChunk - 1) / kRecordsPerChunk) {}
+
+ImportCore::~ImportCore() {
+  if (!Forked(epoch_)) ring_.Finish();
+}
 
 Status ImportCore::Usable() const {
   if (!Forked(epoch_)) return absl::OkStatus();

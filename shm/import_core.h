@@ -61,6 +61,8 @@ class HeldLease final : public BufferOwner {
 class ImportCore final : public Import, public std::enable_shared_from_this<ImportCore> {
  public:
   ImportCore(std::string peer, Mapping ring, uint32_t capacity);
+  // The last Buffer is gone, and whoever might open a lease: tells the owner so.
+  ~ImportCore() override;
 
   Status AddSegment(uint32_t id, int fd, uint64_t size) override;
   bool HasSegment(uint32_t id) const override;

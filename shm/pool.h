@@ -99,6 +99,9 @@ class LeaseRow {
   // stays usable; the connection should be closed).
   virtual StatusOr<size_t> Drain() = 0;
 
+  // The peer said that it holds no lease of this row and opens none any more: they end when they
+  // are drained. One read of shared memory.
+  virtual bool peer_is_done() const = 0;
   virtual uint64_t leases() const = 0;  // out now, as far as drained
   virtual uint32_t credit() const = 0;  // most that may be out
   virtual int ring_fd() const = 0;      // the return ring's memfd, for the peer; the row's

@@ -27,6 +27,7 @@ class RowHandle final : public LeaseRow {
   void Revoke(const LeaseDescriptor& lease) override { pool_->Revoke(state_.get(), lease); }
   void Close() override { pool_->Close(state_.get()); }
   StatusOr<size_t> Drain() override { return pool_->Drain(state_.get()); }
+  bool peer_is_done() const override { return state_->ring.Done(); }
   uint64_t leases() const override { return pool_->LeasesOut(*state_); }
   uint32_t credit() const override { return state_->leases.capacity(); }
   int ring_fd() const override { return state_->ring_fd.get(); }
@@ -46,7 +47,7 @@ RowState::RowState(std::string peer_name, std::function<bool()> is_alive, uint32
       ring_fd(std::move(fd)),
       ring_mapping(std::move(ring_memory)),
       leases(capacity),
-      ring(ReturnRingCells(ring_mapping.data()), capacity) {}
+      ring(ring_mapping.data(), capacity) {}
 
 StatusOr<std::unique_ptr<LeaseRow>> PoolCore::OpenRow(std::string peer,
                                                       std::function<bool()> alive) {
@@ -161,6 +162,7 @@ StatusOr<size_t> PoolCore::Drain(RowState* row) {
 // The number of leases that came home. At most a ring's length of cells is read, so that a
 // peer which keeps writing cannot keep the caller here.
 size_t PoolCore::DrainRow(RowState* row) {
+  const bool done = row->ring.Done();  // before the cells: see there
   size_t count = 0;
   for (uint32_t i = 0; i < row->leases.capacity(); ++i) {
     const uint64_t cell = row->ring.Pop();
@@ -175,6 +177,10 @@ size_t PoolCore::DrainRow(RowState* row) {
                     absl::StrCat(row->peer, " handed back a lease that it does not have: slot ",
                                  CellSlot(cell), ", generation ", CellGeneration(cell)));
     }
+  }
+  if (done && row->leases.leases() > 0) {
+    count += row->leases.leases();
+    ledger_.Clear(&row->leases, [this](const Ledger::Taken& taken) { LeaseEnded(taken); });
   }
   return count;
 }

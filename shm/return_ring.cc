@@ -9,7 +9,9 @@
 namespace pannier {
 
 void InitReturnRing(std::byte* memory, uint32_t capacity) {
-  new (memory) ReturnRingHeader{ReturnRingHeader::kMagic, ReturnRingHeader::kVersion, capacity, {}};
+  new (memory)
+      ReturnRingHeader{ReturnRingHeader::kMagic, ReturnRingHeader::kVersion, capacity, 0, {}};
+  new (ReturnRingDone(memory)) RingCell(0);
   RingCell* cells = ReturnRingCells(memory);
   for (uint32_t i = 0; i < capacity; ++i) new (&cells[i]) RingCell(0);
 }

@@ -1,7 +1,8 @@
 // ReturnRing: the way home of leases. A peer writes one 64-bit cell per lease that it
 // hands back; the owner reads the cells in order, when it likes. Neither side's index is
 // shared, so the cells are all that a peer can spoil (docs/shm_layout.md, "Return ring",
-// which also proves that a correct peer cannot overflow it).
+// which also proves that a correct peer cannot overflow it). One word more says that the peer
+// is done: what it did not hand back, it never saw. That needs no socket that still works.
 //
 // No operating system in it: it works on any memory, so that ThreadSanitizer can watch
 // it on the heap.
@@ -27,7 +28,8 @@ struct ReturnRingHeader {
   uint64_t magic;
   uint32_t version;
   uint32_t capacity;
-  uint8_t zero[48];
+  uint64_t done;  // a RingCell
+  uint8_t zero[40];
 };
 static_assert(sizeof(ReturnRingHeader) == 64);
 
@@ -48,11 +50,16 @@ inline RingCell* ReturnRingCells(std::byte* memory) {
   return reinterpret_cast<RingCell*>(memory + sizeof(ReturnRingHeader));
 }
 
+inline RingCell* ReturnRingDone(std::byte* memory) {
+  return reinterpret_cast<RingCell*>(memory + offsetof(ReturnRingHeader, done));
+}
+
 // The peer's end. Any thread; wait-free.
 class ReturnRingProducer {
  public:
   // REQUIRES: `capacity`, a power of two, came from CheckReturnRing, not from the memory.
-  ReturnRingProducer(RingCell* cells, uint32_t capacity) : cells_(cells), mask_(capacity - 1) {}
+  ReturnRingProducer(std::byte* memory, uint32_t capacity)
+      : cells_(ReturnRingCells(memory)), done_(ReturnRingDone(memory)), mask_(capacity - 1) {}
 
   // REQUIRES: `cell` names a lease that the owner granted and that was not pushed yet.
   void Push(uint64_t cell) {
@@ -64,8 +71,17 @@ class ReturnRingProducer {
     cells_[index & mask_].store(cell, std::memory_order_release);
   }
 
+  // This process holds no lease of the row, and opens none any more: all that are out end.
+  // REQUIRES: every Push happened before, and none comes after.
+  void Finish() {
+    // Release pairs with the acquire in Done: the last access to any lease's bytes, and the last
+    // Push, come before the owner's use of what it sees.
+    done_->store(1, std::memory_order_release);
+  }
+
  private:
   RingCell* const cells_;
+  RingCell* const done_;
   const uint64_t mask_;
   std::atomic<uint64_t> tail_{0};
 };
@@ -73,7 +89,12 @@ class ReturnRingProducer {
 // The owner's end: one thread at a time, under the owner's lock.
 class ReturnRingConsumer {
  public:
-  ReturnRingConsumer(RingCell* cells, uint32_t capacity) : cells_(cells), mask_(capacity - 1) {}
+  ReturnRingConsumer(std::byte* memory, uint32_t capacity)
+      : cells_(ReturnRingCells(memory)), done_(ReturnRingDone(memory)), mask_(capacity - 1) {}
+
+  // The peer said that it is done, which stays so. To be asked before Pop: once it is true, Pop
+  // sees every cell that there will be, and what is left in the row then was never handed back.
+  bool Done() const { return done_->load(std::memory_order_acquire) != 0; }
 
   // The next cell, or 0 if none came. The cell is empty when this returns; the lease may
   // be given out again only after that.
@@ -91,6 +112,7 @@ class ReturnRingConsumer {
 
  private:
   RingCell* const cells_;
+  const RingCell* const done_;
   const uint64_t mask_;
   uint64_t head_ = 0;
 };

@@ -76,7 +76,7 @@ void Channel::SendControl(wire::FrameType type, const std::string& body) {
   }
   const std::array<ByteSpan, 2> pieces = {std::as_bytes(std::span(&header, 1)), AsBytes(body)};
   OutFrame frame(pieces, {});
-  if (hub_->Send(routing_, frame) == ZmqSocket::Sent::kUnreachable) OnDisconnect();
+  if (hub_->Send(routing_, frame) != ZmqSocket::Sent::kYes) OnDisconnect();
 }
 
 // ---- Receiving ----------------------------------------------------------------------

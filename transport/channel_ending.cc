@@ -167,7 +167,6 @@ void Channel::End(Status status) {
   status_ = std::move(status);
   quiet_ = Deadline::Never();
   Unwatch();
-  if (link_ != nullptr) link_->LeaveUnread();
   hub_->RemoveLane(std::exchange(lane_number_, 0));
   SignalFd();
   hub_->OnReady(*this);
@@ -197,6 +196,7 @@ void Channel::Close() {
     link.swap(link_);
     inbox.swap(inbox_);
     // Of which link these lease only their places tell: with the wrong one another lease would end.
+    // So after a new link they wait for that link's import to end.
     if (stats_.relinks == 0) {
       for (Inbound& inbound : beside_) inbox.push_back(std::move(inbound));
     }

@@ -116,7 +116,7 @@ void Channel::OnFrameBeside(RawFrame raw, StatusOr<wire::Frame> frame) {
   const bool message = frame.ok() && frame->header.Is(wire::FrameType::kMessage);
   const bool other = frame.ok() && (frame->header.Is(wire::FrameType::kBye) ||
                                     frame->header.Is(wire::FrameType::kPing));
-  if (Over() && stats_.relinks > 0) return;  // its leases may be of an earlier link: see Close
+  if (Over() && stats_.relinks > 0) return;  // whose leases these are is not known: see Close
   if (Over() || other) return HandleFrame(std::move(raw), std::move(frame));
   if (!message) {
     return End(frame.ok() ? MakeError(ErrorKind::kCorruptMessage, "a frame beside the lane")

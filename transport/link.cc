@@ -23,7 +23,6 @@ enum class Link::PacketType : uint8_t {
   kClosing = 4,
   kGone = 5,
   kAgain = 6,
-  kDone = 7,
 };
 
 namespace {
@@ -49,26 +48,9 @@ StatusOr<PacketType> ReadType(ByteReader& reader) {
   const uint32_t magic = reader.Read<uint32_t>();
   const uint8_t type = reader.Read<uint8_t>();
   if (!reader.ok() || magic != kLinkMagic) return Corrupt("magic");
-  if (type < 1 || type > 7) return Corrupt(absl::StrCat("unknown type ", type));
+  if (type < 1 || type > 6) return Corrupt(absl::StrCat("unknown type ", type));
   return static_cast<PacketType>(type);
 }
-
-// Whether the peer may still read what was leased to it.
-bool PeerHolds(LinkSocket& socket) {
-  // The link is closed on our side, and the row lives on alone: only one packet matters now.
-  for (int i = 0; i < kPacketsPerTurn && socket.unread && !socket.peer_is_done; ++i) {
-    const StatusOr<LinkSocket::Packet> packet = socket.Receive();
-    if (!packet.ok() || packet->ended || packet->bytes.empty()) break;
-    ByteReader reader(AsBytes(packet->bytes));
-    const StatusOr<PacketType> type = ReadType(reader);
-    if (type.ok() && *type == PacketType::kDone) socket.peer_is_done = true;
-  }
-  return !socket.peer_is_done && socket.PeerLives();
-}
-
-}  // namespace
-
-namespace {
 
 Status SendGreeting(LinkSocket& socket, const std::string& packet, int ring_fd, LaneInbox* inbox) {
   std::vector<int> fds = {ring_fd};
@@ -131,22 +113,21 @@ StatusOr<Link::Request> Link::Knock(const std::string& link_name, const wire::To
 StatusOr<std::unique_ptr<LeaseRow>> Link::OpenRow(Pool& pool, const std::string& peer,
                                                   std::shared_ptr<LinkSocket> socket) {
   socket->OpenPeerProcess();  // while nobody else has it
-  return pool.OpenRow(peer, [socket = std::move(socket)] { return PeerHolds(*socket); });
+  return pool.OpenRow(peer, [socket = std::move(socket)] { return socket->PeerLives(); });
 }
 
 StatusOr<std::unique_ptr<Link>> Link::Create(std::string peer, std::shared_ptr<LinkSocket> socket,
                                              std::shared_ptr<Pool> pool,
                                              std::unique_ptr<LeaseRow> row, const UniqueFd& ring) {
   PANNIER_ASSIGN_OR_RETURN(std::shared_ptr<Import> import, Import::Create(peer, ring.get()));
-  // Its end is the end of what we hold of the peer's, though our row may keep the socket open.
-  const auto end_sending = [socket](void*) {
-    (void)socket->Send(AsBytes(PacketOf(PacketType::kDone)), -1);
-    socket->EndSending();
-  };
-  import->KeepAlive(std::shared_ptr<void>(socket.get(), end_sending));
-  return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
-                                        std::move(row), std::move(import)));
-}
+  // Its end, at which it says in shared memory that it is done, wakes the peer to look, though our
+  // row may keep the socket open.
+  import->KeepAlive(
+      std::shared_ptr<void>(socket.get(), [socket](void*) { socket->EndSending();
+}));
+return std::unique_ptr<Link>(new Link(std::move(peer), std::move(socket), std::move(pool),
+                                      std::move(row), std::move(import)));
+}  // namespace pannier
 
 Link::Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr<Pool> pool,
            std::unique_ptr<LeaseRow> row, std::shared_ptr<Import> import)
@@ -158,8 +139,7 @@ Link::Link(std::string peer, std::shared_ptr<LinkSocket> socket, std::shared_ptr
 
 Link::~Link() {
   const auto drained = row_->Drain();
-  socket_->unread = true;
-  if (drained.ok() && row_->leases() > 0 && PeerHolds(*socket_)) pool_->Adopt(std::move(row_));
+  if (drained.ok() && row_->leases() > 0 && socket_->PeerLives()) pool_->Adopt(std::move(row_));
 }
 
 Status Link::Announce(const LeaseDescriptor& lease) {
@@ -224,14 +204,8 @@ StatusOr<bool> Link::ReceivePackets() {
     if (packet.ended) return false;
     if (packet.bytes.empty()) return true;
     PANNIER_RETURN_IF_ERROR(HandlePacket(std::move(packet)));
-    if (socket_->peer_is_done) return false;
   }
   return true;
-}
-
-void Link::LeaveUnread() {
-  (void)ReceivePackets();  // what is wrong with it costs a message that needs it
-  socket_->unread = true;
 }
 
 Status Link::HandlePacket(LinkSocket::Packet packet) {
@@ -239,10 +213,6 @@ Status Link::HandlePacket(LinkSocket::Packet packet) {
   PANNIER_ASSIGN_OR_RETURN(const PacketType type, ReadType(reader));
   if (type == PacketType::kClosing) {
     peer_closes_ = true;
-    return absl::OkStatus();
-  }
-  if (type == PacketType::kDone) {
-    socket_->peer_is_done = true;
     return absl::OkStatus();
   }
   const uint32_t id = reader.Read<uint32_t>();

@@ -3,12 +3,11 @@
 // segments are announced and whose end is the peer's end.
 //
 // Thread-safe. The row is outlived by nothing but the pool's adoption of it; the import
-// lives on in the buffers made of it, and its end is told to the peer over the socket, which
-// an adopted row may still keep open to learn of the peer's.
+// lives on in the buffers made of it, and its end is told to the peer in shared memory.
 //
-// A row's leases end when the peer says that it holds nothing, or when its process is gone. A
-// socket that breaks while the peer lives ends none: the peer still reads our memory, and
-// hands leases back through shared memory as before.
+// A row's leases end when the peer hands them back, says that it holds nothing any more, or when
+// its process is gone. A socket that breaks while the peer lives ends none: the peer still reads
+// our memory, and says both through shared memory as before.
 #pragma once
 
 #include <cstdint>
@@ -91,12 +90,8 @@ class Link {
   // CorruptMessage.
   StatusOr<bool> ReceivePackets();
 
-  // The connection ended, and the program may keep it: takes in what waits, which what came before
-  // the end may need. From now on whoever counts the leases looks for the peer's `done` by itself.
-  void LeaveUnread();
-
-  // After that end: true if the peer said so, or died. False: it lives, and the socket broke.
-  bool PeerIsOver() const { return socket_->peer_is_done || !socket_->PeerLives(); }
+  // After that end: true if the peer is done, or died. False: it lives, and the socket broke.
+  bool PeerIsOver() const { return row_->peer_is_done() || !socket_->PeerLives(); }
 
   // The peer said that it closes in good order.
   bool PeerCloses();

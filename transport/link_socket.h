@@ -13,7 +13,6 @@
 
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -80,11 +79,6 @@ class LinkSocket {
   // False once the peer closed its end, or ended sending. Any thread; one system call.
   bool Alive() const;
   int fd() const { return fd_; }
-
-  // What the packets told, for whoever asks without reading them. Sequentially consistent, the
-  // default: read and written seldom, and nothing else hangs on them.
-  std::atomic<bool> peer_is_done{false};  // it holds nothing, and will not
-  std::atomic<bool> unread{false};        // nobody takes packets any more
 
  private:
   friend struct ForkHandlers;

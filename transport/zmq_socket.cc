@@ -30,6 +30,10 @@ constexpr int kHeartbeatTimeoutMillis = 60'000;
 // Frames of one peer that ZeroMQ takes in while nobody receives: more than the window lets
 // a correct peer send, and the others must not fill the memory.
 constexpr int kMostQueued = 4096;
+// Frames of ours that wait for a peer: more than its window, the credit for what it may have sent
+// and the rest of a correct exchange, and one that asks and asks and never reads gets no further
+// answer.
+constexpr int kMostUnsent = 8192;
 
 // One context per process, and another for a forked child, who may not touch its parent's.
 // Never destroyed but for the flush at exit, when no socket is open.
@@ -167,7 +171,7 @@ struct ZmqSocket::Impl {
       : owner(process), socket(process.context, type), router(type == zmq::socket_type::router) {
     owner.sockets.fetch_add(1);
     socket.set(zmq::sockopt::linger, kLingerMillis);
-    socket.set(zmq::sockopt::sndhwm, 0);  // the window bounds what queues
+    socket.set(zmq::sockopt::sndhwm, kMostUnsent);
     socket.set(zmq::sockopt::rcvhwm, kMostQueued);
   }
   ~Impl() {

@@ -58,7 +58,8 @@ class ZmqSocket {
   ZmqSocket& operator=(const ZmqSocket&) = delete;
 
   enum class Sent : uint8_t { kYes, kFull, kUnreachable };
-  // `to` matters to a ROUTER only. kUnreachable: no such peer is connected (any more).
+  // `to` matters to a ROUTER only. kFull: so much waits for this peer that it cannot be a correct
+  // one. kUnreachable: no such peer is connected (any more).
   Sent Send(const RoutingId& to, OutFrame& frame);
 
   // False if nothing is there. Frames whose sender has no RoutingId are skipped.

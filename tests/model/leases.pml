@@ -1,7 +1,8 @@
 /* The ledger and the return rings (shm/ledger.h, shm/return_ring.h, shm/pool_rows.cc) as a
    model: one owner, two peers of a thread or two, a few blocks, rings of a few cells. Peers
-   die at any step and come back with a new row and a new ring. Nothing is counted without
-   bound, so spin looks at every run of whatever length, not at the first N steps of each.
+   die at any step, or end in good order with leases that they never saw, and come back with a
+   new row and a new ring. Nothing is counted without bound, so spin looks at every run of
+   whatever length, not at the first N steps of each.
 
    What is checked, in every state:
      reuse     no block is allocated again while a peer that lives holds a lease on it,
@@ -16,7 +17,7 @@
    the orders of the real accesses are ThreadSanitizer's to judge (tests/shm).
 
    LIAR: peer 1 writes whatever it likes into its ring, whenever it likes; that is all that it
-   does, as it covers all else. BREAK 1 to 5 breaks a rule that the
+   does, as it covers all else. BREAK 1 to 6 breaks a rule that the
    algorithm lives by: spin must then find a run that fails. */
 
 #ifndef BLOCKS
@@ -58,12 +59,14 @@ typedef Row {
 typedef Ring {
   byte cell[CAPACITY];         /* shared: the peer stores, the owner empties */
   byte tail;                   /* the peer's own, modulo CAPACITY */
-  byte head                    /* the owner's own, likewise */
+  byte head;                   /* the owner's own, likewise */
+  bool done                    /* shared: the peer's last store */
 }
 
 /* The owner's private memory. */
 Row row[PEERS];
 bool closed[PEERS];            /* the row of a peer that is gone */
+bool saw_done[PEERS];          /* the owner read the word */
 byte holds[BLOCKS];            /* 0: the block is free */
 bool user[BLOCKS];             /* one of the holds is the owner's own */
 bool ending;                   /* nothing new begins */
@@ -82,6 +85,7 @@ typedef PerBlock { byte n[BLOCKS] }
 PerBlock reads[PEERS];         /* leases through which the peer may still read the block */
 bool alive[PEERS] = true;
 byte resting[PEERS];           /* threads of a dead peer that have stopped */
+byte busy[PEERS];              /* threads of a live one between receiving and handing back */
 
 #ifdef LIAR
 #define HONEST(p) ((p) == 0)
@@ -94,7 +98,16 @@ byte resting[PEERS];           /* threads of a dead peer that have stopped */
 #define CELL_CAME(p) (ring[p].cell[ring[p].head] != 0)
 #define A_LEASE_IS_THERE(p) (mail[p].cell[0] != 0 || mail[p].cell[1] != 0)
 #define A_BLOCK_IS_FREE (holds[0] == 0 || holds[1] == 0)
-#define GONE(p) (!alive[p] && resting[p] == THREADS_OF(p) && !closed[p])
+#define AT_REST(p) (!alive[p] && resting[p] == THREADS_OF(p) && !closed[p])
+#define GONE(p) (AT_REST(p) && !ring[p].done)
+/* It looks at the word, and then for cells. */
+#if BREAK == 6
+#define LOOKS(p) (!saw_done[p] && !CELL_CAME(p))  /* the other way round */
+#define ENDED(p) (AT_REST(p) && saw_done[p] && ring[p].done)
+#else
+#define LOOKS(p) (ring[p].done && !saw_done[p])
+#define ENDED(p) (AT_REST(p) && saw_done[p] && !CELL_CAME(p))
+#endif
 
 #define DROP_HOLD(b) assert(holds[b] > 0); holds[b]--
 
@@ -128,9 +141,14 @@ inline close_row(p) {
   od;
   s = 0;
   do
-  :: s < CAPACITY -> ring[p].cell[s] = 0; s++
+  :: s < CAPACITY ->
+     assert(!ring[p].done || !HONEST(p) || ring[p].cell[s] == 0);  /* forgery: a late one */
+     ring[p].cell[s] = 0;
+     s++
   :: else -> break
   od;
+  ring[p].done = false;
+  saw_done[p] = false;
   ring[p].head = 0;
   ring[p].tail = 0;
   s = 0;
@@ -223,6 +241,21 @@ proctype Owner() {
        fi;
        close_row(p);
        p = 0 }
+  /* The peer says that it is done: what it did not hand back, it never saw. */
+  :: atomic { LOOKS(0) || LOOKS(1) ->
+       if
+       :: LOOKS(0) -> p = 0
+       :: LOOKS(1) -> p = 1
+       fi;
+       saw_done[p] = true;
+       p = 0 }
+  :: atomic { ENDED(0) || ENDED(1) ->
+       if
+       :: ENDED(0) -> p = 0
+       :: ENDED(1) -> p = 1
+       fi;
+       close_row(p);
+       p = 0 }
   :: atomic { !ending && closed[0] -> closed[0] = false; alive[0] = true }
   :: atomic { !ending && closed[1] -> closed[1] = false; alive[1] = true }
 
@@ -248,6 +281,7 @@ end_life:
        :: mail[p].cell[s] != 0 ->
           value = mail[p].cell[s]; b = mail[p].block[s];
           mail[p].cell[s] = 0; mail[p].block[s] = 0;
+          busy[p]++;
           at = ring[p].tail;
           ring[p].tail = (at + 1) % CAPACITY_OF(p);
           s = 0
@@ -260,6 +294,7 @@ end_life:
           reads[p].n[b]--;
 #endif
           ring[p].cell[at] = value;
+          busy[p]--;
 #if BREAK != 4
           value = 0; b = 0; at = 0 }
 #else
@@ -279,18 +314,24 @@ end_rest:
   od
 }
 
-/* kill -9, at any moment. A liar must end, or its leases never would. */
+/* kill -9, at any moment; or an end in good order, once no view lives. A liar must end, or its
+   leases never would. */
 proctype Killer() {
   byte b;
   do
-  :: atomic { !ending && alive[0] -> alive[0] = false; b = 0;
+  :: atomic { !ending && alive[0] && busy[0] == 0 -> alive[0] = false; ring[0].done = true; b = 0;
+       do :: b < BLOCKS -> reads[0].n[b] = 0; b++ :: else -> break od; b = 0 }
+  :: atomic { HONEST(1) && !ending && alive[1] && busy[1] == 0 ->
+       alive[1] = false; ring[1].done = true; b = 0;
+       do :: b < BLOCKS -> reads[1].n[b] = 0; b++ :: else -> break od; b = 0 }
+  :: atomic { !ending && alive[0] -> alive[0] = false; busy[0] = 0; b = 0;
        do :: b < BLOCKS -> reads[0].n[b] = 0; b++ :: else -> break od; b = 0 }
 #ifdef LIAR
   :: atomic { alive[1] ->
 #else
   :: atomic { !ending && alive[1] ->
 #endif
-       alive[1] = false; b = 0;
+       alive[1] = false; busy[1] = 0; b = 0;
        do :: b < BLOCKS -> reads[1].n[b] = 0; b++ :: else -> break od; b = 0 }
   :: ending && (HONEST(1) || !alive[1]) -> break
   od

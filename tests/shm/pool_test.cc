@@ -288,7 +288,7 @@ TEST(Pool, AForgedCellIsReportedAndCostsNothingElse) {
   auto pool = MakePool(8 * kMiB, 8);
   auto row = *pool->OpenRow("liar", nullptr);
   Mapping memory = *Mapping::Create(row->ring_fd(), Access::kShared, 0, ReturnRingBytes(8));
-  ReturnRingProducer ring(ReturnRingCells(memory.data()), 8);
+  ReturnRingProducer ring(memory.data(), 8);
   const Buffer block = *pool->Allocate(100);
   std::vector<LeaseDescriptor> leases;
   for (int i = 0; i < 3; ++i) leases.push_back(*row->Grant(block.data(), 100, true, Soon()));

@@ -21,14 +21,28 @@ namespace {
 
 TEST(ReturnRing, CellsComeInOrder) {
   HeapRing memory(4);
-  ReturnRingProducer producer(memory.cells(), 4);
-  ReturnRingConsumer consumer(memory.cells(), 4);
+  ReturnRingProducer producer(memory.data(), 4);
+  ReturnRingConsumer consumer(memory.data(), 4);
   EXPECT_EQ(consumer.Pop(), 0u);
   for (uint64_t round = 0; round < 10; ++round) {
     for (uint64_t i = 1; i <= 3; ++i) producer.Push(round * 10 + i);
     for (uint64_t i = 1; i <= 3; ++i) EXPECT_EQ(consumer.Pop(), round * 10 + i);
     EXPECT_EQ(consumer.Pop(), 0u);
   }
+}
+
+TEST(ReturnRing, DoneIsSaidOnceAndBesidesTheCells) {
+  HeapRing memory(4);
+  ReturnRingProducer producer(memory.data(), 4);
+  ReturnRingConsumer consumer(memory.data(), 4);
+  producer.Push(7);
+  EXPECT_FALSE(consumer.Done());
+  producer.Finish();
+  EXPECT_TRUE(consumer.Done());
+  EXPECT_EQ(consumer.Pop(), 7u);
+  EXPECT_EQ(consumer.Pop(), 0u);
+  EXPECT_TRUE(consumer.Done());
+  EXPECT_EQ(*CheckReturnRing(memory.data(), ReturnRingBytes(4)), 4u);
 }
 
 TEST(ReturnRing, ACellNamesSlotAndGeneration) {
@@ -75,8 +89,8 @@ TEST(ReturnRing, OwnerAndManyThreads) {
   constexpr int kThreads = 3;
   constexpr uint64_t kLeases = 30000;
   HeapRing memory(kCapacity);
-  ReturnRingProducer producer(memory.cells(), kCapacity);
-  ReturnRingConsumer consumer(memory.cells(), kCapacity);
+  ReturnRingProducer producer(memory.data(), kCapacity);
+  ReturnRingConsumer consumer(memory.data(), kCapacity);
   PageAllocator allocator;
   allocator.AddSegment(1, kCapacity);
   Ledger ledger;

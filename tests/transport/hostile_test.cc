@@ -172,5 +172,25 @@ TEST_F(Hostile, HellosWithEverNewIdsAreBounded) {
   server.join();
 }
 
+// What waits for it in this process must not grow with what it asks.
+TEST_F(Hostile, OneThatAsksAndNeverReadsIsNotAnsweredWithoutEnd) {
+  std::atomic<bool> done{false};
+  std::thread server([&] {
+    while (!done) (void)listener_->Next(Deadline::After(absl::Milliseconds(50)));
+  });
+  constexpr size_t kAsked = 60'000;
+  RawPeer peer(listener_->endpoint());
+  const std::string hello = wire::Serialize(RawPeer::GoodHello());
+  for (size_t i = 0; i < kAsked; ++i) peer.SendBody(wire::FrameType::kHello, hello);
+  auto connection = Connection::Connect(listener_->endpoint(), {}, In(30));
+  EXPECT_TRUE(connection.ok()) << "the others are served: " << connection.status();
+  const size_t answers = peer.CountAnswers();
+  EXPECT_GT(answers, 0u);
+  EXPECT_LT(answers, kAsked / 2)
+      << "of these 8,192 waited here, the others in the kernel and there";
+  done = true;
+  server.join();
+}
+
 }  // namespace
 }  // namespace pannier

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "break_links.h"
 #include "support.h"
 
 namespace pannier {
@@ -147,19 +148,42 @@ TEST_F(LinkPair, ASegmentAnnouncedTwiceIsCorrupt) {
 }
 
 // As after a bye, while the program has not closed the connection yet.
-TEST_F(LinkPair, LeftUnreadStillLearnsThatTheFarSideIsDone) {
+TEST_F(LinkPair, ThatNobodyReadsStillLearnsThatTheFarSideIsDone) {
   auto of_far = far_pool_->Allocate(10'000);
   auto unopened = far_->row().Grant(of_far->data(), of_far->size(), true, Deadline::Now());
   ASSERT_TRUE(far_->Announce(*unopened).ok());
   auto block = pool_->Allocate(10'000);
   auto lease = near_->row().Grant(block->data(), block->size(), true, Deadline::Now());
   ASSERT_TRUE(near_->Announce(*lease).ok());
-  near_->LeaveUnread();
   EXPECT_EQ(Leases(*pool_), 1u);
   far_.reset();  // it never saw the lease
   EXPECT_EQ(Leases(*pool_), 0u);
   auto opened = near_->Open(*unopened, false);
   EXPECT_TRUE(opened.ok()) << opened.status();
+}
+
+// Nothing can be said over its socket then, and this process lives.
+TEST_F(LinkPair, ThatBrokeStillLearnsThatTheFarSideIsDone) {
+  auto block = pool_->Allocate(10'000);
+  std::vector<LeaseDescriptor> leases;
+  for (int i = 0; i < 3; ++i) {
+    leases.push_back(*near_->row().Grant(block->data(), block->size(), true, Deadline::Now()));
+    ASSERT_TRUE(near_->Announce(leases.back()).ok());
+  }
+  ASSERT_TRUE(*far_->ReceivePackets());
+  auto opened = far_->Open(leases[1], false);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  BreakLinks();
+  EXPECT_FALSE(*near_->ReceivePackets());
+  EXPECT_FALSE(near_->PeerIsOver());
+  near_.reset();
+  *block = Buffer();
+  far_.reset();  // two leases were in frames that are lost, and one is held
+  EXPECT_EQ(Leases(*pool_), 3u);
+  *opened = Buffer();
+  EXPECT_EQ(Leases(*pool_), 0u);
+  EXPECT_EQ(pool_->Stats().blocks, 0u);
+  EXPECT_EQ(pool_->Audit(), absl::OkStatus());
 }
 
 TEST_F(LinkPair, TheRowOutlivesTheLinkWhileTheFarSideHolds) {

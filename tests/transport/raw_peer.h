@@ -27,7 +27,8 @@ class RawPeer {
   void SendBytes(ByteSpan head, std::vector<ByteSpan> parts = {}) {
     const std::array<ByteSpan, 1> pieces = {head};
     OutFrame frame(pieces, parts);
-    ASSERT_EQ(socket_->Send(id_, frame), ZmqSocket::Sent::kYes);
+    // Full while the far side does not serve.
+    ASSERT_TRUE(Eventually([&] { return socket_->Send(id_, frame) == ZmqSocket::Sent::kYes; }));
   }
   void Send(wire::FrameHeader header, const std::string& rest, std::vector<ByteSpan> parts = {}) {
     std::string head(reinterpret_cast<const char*>(&header), sizeof(header));
@@ -80,6 +81,13 @@ class RawPeer {
       answer.body = AsText(raw.head.span().subspan(sizeof(answer.header)));
       return answer;
     }
+  }
+  // Takes what came until nothing does for a while; the number of frames.
+  size_t CountAnswers() {
+    RawFrame raw;
+    size_t count = 0;
+    while (Eventually([&] { return socket_->Receive(&raw); }, absl::Milliseconds(200))) ++count;
+    return count;
   }
   wire::Reason ReceiveReason(wire::FrameType type) {
     const Answer answer = Receive();

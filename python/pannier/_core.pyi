@@ -286,6 +286,11 @@ class Server:
     @property
     def endpoint(self) -> str: ...
 
+def dumps_call(function: object | None, args: tuple[Any, ...]) -> bytes | None:
+    """
+    A pickle of (function, args, {}), or None where the function has no name or args is not plain: then pickle says what becomes of it.
+    """
+
 class Claims:
     """Which calls of a worker have begun; shared with it."""
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import _core
 from ._cloudpickling import dumps_anything, dumps_by_value
 from ._exit import shut_down_at_exit
 from ._processes import Process, start_command, start_python
@@ -117,7 +118,8 @@ class Executor(_Executor):
             elif self._by_value and _is_of_main(fn):
                 stream, buffers = dumps_by_value((fn, args, kwargs))
             else:
-                stream, buffers = dumps_anything((fn, args, kwargs))
+                short = None if kwargs else _core.dumps_call(fn, args)
+                stream, buffers = (short, []) if short else dumps_anything((fn, args, kwargs))
         except Exception as error:
             self._workers.check()
             failed: Future[Any] = Future()

@@ -26,6 +26,7 @@ NB_MODULE(_core, module) {
   BindConnection(module);
   BindClient(module);
   BindServer(module);
+  BindCallStream(module);
   BindClaims(module);
   BindTrust(module);
   BindCodec(module);

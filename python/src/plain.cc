@@ -1,7 +1,4 @@
-// Whether an object is small and made of nothing but what CPython's pickler writes by itself: most
-// messages that are no arrays. Python code that looks at each object would cost more than
-// pickling them.
-#include <nanobind/nanobind.h>
+#include "plain.h"
 
 #include <cstddef>
 
@@ -18,15 +15,6 @@ constexpr int kMostObjects = 64;
 // Shorter than pannier.pickling.BYTES_THRESHOLD.
 constexpr Py_ssize_t kMostBytes = 64 << 10;
 
-// Functions and types that are no methods of an object: the pickler writes the names of these, or
-// refuses them.
-bool IsGlobal(PyObject* object) {
-  if (PyFunction_Check(object) || Py_IS_TYPE(object, &PyType_Type)) return true;
-  if (!PyCFunction_CheckExact(object)) return false;
-  PyObject* const self = PyCFunction_GET_SELF(object);
-  return self == nullptr || PyModule_Check(self);
-}
-
 // `left` objects may still be looked at.
 bool IsPlain(PyObject* object, int depth, int* left) {
   if (--*left < 0) return false;
@@ -35,7 +23,6 @@ bool IsPlain(PyObject* object, int depth, int* left) {
     return true;
   }
   if (PyBytes_CheckExact(object)) return PyBytes_GET_SIZE(object) < kMostBytes;
-  if (IsGlobal(object)) return true;
   if (depth == kDeepest) return false;
   if (PyTuple_CheckExact(object)) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) {
@@ -60,16 +47,16 @@ bool IsPlain(PyObject* object, int depth, int* left) {
 
 }  // namespace
 
+bool IsPlain(nb::handle object) {
+  int left = kMostObjects;
+  return IsPlain(object.ptr(), 0, &left);
+}
+
 void BindPlain(nb::module_& module) {
   module.def(
-      "is_plain",
-      [](nb::handle object) {
-        int left = kMostObjects;
-        return IsPlain(object.ptr(), 0, &left);
-      },
-      nb::arg("obj").none(),
-      "True if obj has at most 64 objects, exact builtins all, functions and types among them, "
-      "and no long bytes: no reducer and no buffer can matter to its pickle. False says nothing.");
+      "is_plain", [](nb::handle object) { return IsPlain(object); }, nb::arg("obj").none(),
+      "True if obj has at most 64 objects, exact builtins all, and no long bytes: no reducer and "
+      "no buffer can matter to its pickle. False says nothing.");
 }
 
 }  // namespace pannier::python

@@ -3,7 +3,6 @@
 
 import array
 import copyreg
-import enum
 import pickle
 import pickletools
 import random
@@ -340,12 +339,6 @@ class Registered:
     pass
 
 
-class ErrorKind(enum.Enum):
-    """A type that is an instance of one of its own, of which copyreg may know."""
-
-    ONE = 1
-
-
 def test_what_is_plain():
     """What no reducer and no buffer can matter to takes the short way, and nothing else does."""
 
@@ -359,13 +352,9 @@ def test_what_is_plain():
         deep = [deep]
     for obj in (None, True, 1 << 100, 1.5, "a" * 100_000, b"a", (1, ["b", {"c": (2.0,)}]), [0] * 63):
         assert is_plain(obj) and pannier.dumps(obj).stream == pickle.dumps(obj, 5)
-    for obj in (abs, memoryview, Registered, test_what_is_plain, np.zeros, (abs, (-1,), {})):
-        assert is_plain(obj) and pannier.dumps(obj).stream == pickle.dumps(obj, 5)
     for obj in (
         *(endless, deep, [0] * 64, Text("a"), [Text("a")], {Text("a"): 1}, {1}, frozenset({1})),
-        *(bytes(BYTES_THRESHOLD), [bytes(BYTES_THRESHOLD)], bytearray(1)),
-        *([].append, np.zeros(3).sum, Registered().__init__, np.add, type("a", (), {}).mro),
-        *(ErrorKind, (abs, (np.zeros(3),))),
+        *(bytes(BYTES_THRESHOLD), [bytes(BYTES_THRESHOLD)], bytearray(1), memoryview, abs),
         *(np.zeros(3), (np.zeros(3),), np.float64(1), pickle.PickleBuffer(b"a"), 1j, object()),
     ):
         assert not is_plain(obj)

@@ -17,6 +17,8 @@ class View(Buffer):
     Has the buffer protocol (one-dimensional, format 'B'). The bytes live as long as the view or anything made of it; when the last of these dies, on any thread, a received buffer is handed back to its sender.
     """
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
     def __len__(self) -> int: ...
 
     @property

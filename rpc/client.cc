@@ -112,6 +112,8 @@ StatusOr<RawResult> PendingStream::Result() {
 
 bool PendingStream::Done() const { return state_ == nullptr || core_->Done(*state_); }
 
+bool PendingStream::Ready() const { return state_ == nullptr || core_->IsReady(*state_); }
+
 void PendingStream::Cancel() {
   if (state_ != nullptr) core_->Abandon(*state_, /*tell=*/true);
 }

@@ -113,6 +113,8 @@ class PendingStream {
   StatusOr<RawResult> Result();
   // The sequence has ended, though there may be items to take.
   bool Done() const;
+  // True if Next would return at once. Receives nothing.
+  bool Ready() const;
   void Cancel();
   // Calls `change` at each item that comes and at the end, as OnDone does; soon, if there is one
   // already.

@@ -133,6 +133,12 @@ bool ClientCore::Done(const CallState& call) const {
   return call.done;
 }
 
+bool ClientCore::IsReady(const CallState& call) const {
+  if (Forked(epoch_)) return true;
+  const Lock lock(mutex_);
+  return call.done || !call.items.empty();
+}
+
 void ClientCore::OnDone(CallState& call, std::function<void()> done) {
   if (!Forked(epoch_)) {
     const Lock lock(mutex_);

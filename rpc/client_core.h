@@ -81,6 +81,7 @@ class ClientCore {
   StatusOr<RawResult> Wait(CallState& call, Deadline deadline);
   Status WaitDone(CallState& call, Deadline deadline);
   bool Done(const CallState& call) const;
+  bool IsReady(const CallState& call) const;
   void OnDone(CallState& call, std::function<void()> done);
   // Ends the call, if it is in flight, with kCancelled; `tell` says so to the server too.
   void Abandon(CallState& call, bool tell);

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallContext", "current", "current_call", "handles", "handling"]
 
-# Of the call that a thread or task handles.
+# The call that is handled. Set where there is no server of Python's; else by `handling`.
 current: contextvars.ContextVar[_core.CallContext] = contextvars.ContextVar("pannier-call")
 _thread = threading.local()
 

@@ -5,6 +5,7 @@
 
 namespace pannier::python {
 
+void BindCallStream(nanobind::module_& module);  // dumps_call
 void BindClaims(nanobind::module_& module);      // Claims
 void BindPool(nanobind::module_& module);        // Pool
 void BindConnection(nanobind::module_& module);  // Options, Connection, Listener

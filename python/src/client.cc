@@ -108,15 +108,15 @@ bool Waited(Seconds timeout, Wait wait) {
   return true;
 }
 
+// Receives nothing: that would run callbacks of other calls, here.
 nb::object TryNext(PendingStream& self) {
-  // Asked first: what ends it later is told the next time.
-  const bool done = self.Done();
-  StatusOr<std::optional<RawResult>> item = Quickly([&] { return self.Next(Deadline::Now()); });
-  if (!done && KindOf(item.status()) == ErrorKind::kDeadlineExceeded && !self.Done()) {
-    return nb::bool_(false);
-  }
-  std::optional<RawResult> value = ValueOrRaise(std::move(item));
-  return value ? nb::object(TupleOf(*std::move(value))) : nb::none();
+  std::optional<StatusOr<std::optional<RawResult>>> next;
+  Quickly([&] {
+    if (self.Ready()) next.emplace(self.Next(Deadline::Now()));
+  });
+  if (!next) return nb::bool_(false);
+  std::optional<RawResult> item = ValueOrRaise(*std::move(next));
+  return item ? nb::object(TupleOf(*std::move(item))) : nb::none();
 }
 
 void BindPending(nb::module_& module) {
@@ -161,7 +161,7 @@ void BindPending(nb::module_& module) {
            nb::sig("def next(self, timeout: float | None) -> tuple[View, list[View]] | None"))
       .def("try_next", &TryNext,
            nb::sig("def try_next(self) -> tuple[View, list[View]] | None | typing.Literal[False]"),
-           "As next, or False if there is none yet.")
+           "As next, or False if there is none yet; receives nothing.")
       .def(
           "wait",
           [](PendingStream& self, Seconds timeout) {

@@ -9,7 +9,7 @@ CONFIGURE := cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release
 # A background job has Ctrl-C ignored, and so would the programs under test that wait for it.
 FRESH_SIGNALS := env --default-signal=INT,QUIT
 
-.PHONY: setup demo test bench chaos soak format clean
+.PHONY: setup demo test bench chaos chaos-executor soak format clean
 .DELETE_ON_ERROR:
 
 setup: .venv/demo.stamp                       # all that the demo needs, nothing run
@@ -34,6 +34,7 @@ bench: build/packages-bench.stamp .venv/bench.stamp
 	.venv/bin/python bench/codec.py --program $(BUILD)/bench/codec_times
 	.venv/bin/python bench/echo.py
 	.venv/bin/python bench/one_way.py --server $(BUILD)/examples/hello_server
+	.venv/bin/python bench/calls.py --server $(BUILD)/examples/echo_server
 	.venv/bin/python bench/executor.py
 	.venv/bin/python bench/pickling.py
 	.venv/bin/python bench/plot.py
@@ -44,6 +45,10 @@ chaos: build/packages-test.stamp .venv/test.stamp
 	@$(CONFIGURE) -DPANNIER_BUILD_TESTS=ON >/dev/null
 	@cmake --build $(BUILD) --target chaos_worker
 	.venv/bin/python tests/chaos/chaos.py --worker $(BUILD)/tests/chaos/chaos_worker --seconds $(SECONDS) $(SEED:%=--seed %)
+
+# The same of an Executor's workers.
+chaos-executor: .venv/test.stamp
+	.venv/bin/python tests/chaos/executor_chaos.py --seconds $(SECONDS) $(SEED:%=--seed %)
 
 # A long run of one pair of processes.
 soak: build/packages-test.stamp

@@ -70,6 +70,7 @@ Status SystemError(int error_number, std::string_view what) {
 }
 
 ErrorKind KindOf(const Status& status) {
+  if (status.ok()) return ErrorKind::kNone;
   const int number = NumberPayload(status, kKindPayload);
   return number > 0 && number <= kLastErrorKind ? static_cast<ErrorKind>(number) : ErrorKind::kNone;
 }

@@ -23,6 +23,7 @@
 #include "pannier/codec/convert_scalar.h"
 #include "pannier/codec/convert_time.h"
 #include "pannier/codec/convert_value.h"
+#include "pannier/codec/direct_writer.h"
 #include "pannier/codec/document.h"
 #include "pannier/codec/encoder.h"
 
@@ -34,10 +35,21 @@ StatusOr<BufferPlace> InBand(const Buffer& buffer);
 namespace internal {
 StatusOr<Encoded> EncodeBuilt(const Document& document, const Builder& builder, const Value& value,
                               const EncodeOptions& options);
+// The options ask for nothing that DirectWriter does not do. Where a buffer goes is nothing to it.
+inline bool AllowsDirect(const EncodeOptions& options) {
+  return options.protocol == kHighestProtocol && !options.fast && options.max_stream_bytes == 0 &&
+         !options.persistent_id && !options.reducer_override && !options.sink;
+}
 }  // namespace internal
 
 template <class T>
 StatusOr<Encoded> Dumps(const T& object, const EncodeOptions& options = {}) {
+  if constexpr (kWritesDirectly<T>) {
+    DirectWriter out;
+    if (internal::AllowsDirect(options) && internal::DirectWriting<T>::Write(out, object)) {
+      return Encoded{out.Finish(), {}};
+    }
+  }
   Document document;
   Builder builder(document, options.protocol);
   const Value value = To(object, builder);

@@ -83,6 +83,13 @@ StatusOr<Tuple> ArgumentsAs(const Document& document, const ConvertOptions& opti
   return internal::ArgumentsFrom<Tuple>(document, conversion, std::make_index_sequence<kCount>());
 }
 
+// The same of their stream, where they can be read with no Document in between; else Decode it.
+template <class Tuple>
+std::optional<Tuple> ArgumentsDirectly([[maybe_unused]] ByteSpan stream) {
+  if constexpr (kReadsDirectly<Tuple>) return internal::LoadDirect<Tuple>(stream, DecodeOptions());
+  return std::nullopt;
+}
+
 // The value that `stream` describes. A Document holds a copy of the stream. `buffers` are
 // those of the message, unless the options name others; what is left of them is not looked at.
 template <class T>

@@ -112,6 +112,8 @@ StatusOr<RawResult> PendingStream::Result() {
 
 bool PendingStream::Done() const { return state_ == nullptr || core_->Done(*state_); }
 
+bool PendingStream::Ready() const { return state_ == nullptr || core_->IsReady(*state_); }
+
 void PendingStream::Cancel() {
   if (state_ != nullptr) core_->Abandon(*state_, /*tell=*/true);
 }
@@ -266,6 +268,7 @@ Status Client::Dispatch(Deadline deadline) { return Core()->Dispatch(deadline); 
 StatusOr<int> Client::fd() { return Core()->connection().fd(); }
 bool Client::Unattended() const { return Core()->Unattended(); }
 size_t Client::InFlight() const { return Core()->InFlight(); }
+bool Client::Overdue() const { return Core()->Overdue(); }
 void Client::Close() {
   std::shared_ptr<internal::ClientCore> core;
   {

@@ -113,6 +113,8 @@ class PendingStream {
   StatusOr<RawResult> Result();
   // The sequence has ended, though there may be items to take.
   bool Done() const;
+  // True if Next would return at once. Receives nothing.
+  bool Ready() const;
   void Cancel();
   // Calls `change` at each item that comes and at the end, as OnDone does; soon, if there is one
   // already.
@@ -245,9 +247,10 @@ class Client : public std::enable_shared_from_this<Client> {
   Status NotifyRaw(std::string_view method, const RawArgs& args,
                    Deadline deadline = Deadline::Never());
 
-  // Receives replies until none is there to take, waiting for the first until `deadline`, and
-  // completes their calls; also those whose deadline has passed. For event loops: poll fd(), then
-  // Dispatch(). Does nothing while another thread waits for replies, as that one receives them.
+  // Receives replies until none is there to take, or some dozens were, waiting for the first until
+  // `deadline`, and completes their calls; also those whose deadline has passed, some dozens of
+  // them. For event loops: poll fd(), which stays readable while replies are left, then Dispatch().
+  // Does nothing while another thread waits for replies, as that one receives them.
   // Errors: what ended the connection, when nothing is left to receive; Interrupted; kSystem (a
   // message could not be opened, and all calls in flight failed with that).
   Status Dispatch(Deadline deadline = Deadline::Now());
@@ -257,6 +260,8 @@ class Client : public std::enable_shared_from_this<Client> {
   // True if calls are in flight and no thread waits for replies.
   bool Unattended() const;
   size_t InFlight() const;
+  // True if Dispatch left calls whose deadline has passed.
+  bool Overdue() const;
 
   // Ends the connection. Calls in flight fail with kClosed. Idempotent, any thread.
   void Close();

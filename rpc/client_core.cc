@@ -93,8 +93,10 @@ Status ClientCore::SendRequest(const CallState& call, const RawArgs& args, const
     const std::string envelope =
         rpc::RequestEnvelope(call.id, call.method, flags, call.deadline, how.credit);
     message.envelope = AsBytes(envelope);
+    // Small ones at once: there is room, as a rule.
+    const bool wait = how.wait && !(first && args.buffers.empty());
     Status sent = connection_->Send(
-        message, how.wait ? Earlier(call.deadline, Deadline::After(kSendSlice)) : Deadline::Now());
+        message, wait ? Earlier(call.deadline, Deadline::After(kSendSlice)) : Deadline::Now());
     const ErrorKind kind = KindOf(sent);
     if (!how.wait) return sent;
     if (kind != ErrorKind::kDeadlineExceeded && kind != ErrorKind::kPoolExhausted) return sent;
@@ -129,6 +131,12 @@ bool ClientCore::Done(const CallState& call) const {
   if (Forked(epoch_)) return true;
   const Lock lock(mutex_);
   return call.done;
+}
+
+bool ClientCore::IsReady(const CallState& call) const {
+  if (Forked(epoch_)) return true;
+  const Lock lock(mutex_);
+  return call.done || !call.items.empty();
 }
 
 void ClientCore::OnDone(CallState& call, std::function<void()> done) {

@@ -8,16 +8,16 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
 #include "pannier/rpc/envelope.h"
@@ -54,7 +54,7 @@ struct CallState {
   std::vector<CallWaiter*> waiters;           // who sleep for this call
   std::function<void()> on_done;
   // Of a sequence.
-  std::deque<RawResult> items;      // received and not taken
+  std::list<RawResult> items;       // received and not taken
   uint32_t owed = 0;                // taken, of which the server was not told
   bool credit_due = false;          // in ClientCore::credits_due_
   std::function<void()> on_change;  // called at each item
@@ -76,9 +76,12 @@ class ClientCore {
   // Calls are in flight, and no thread waits for replies.
   bool Unattended() const;
   size_t InFlight() const;
+  // The time of calls is over, and another Dispatch would end them.
+  bool Overdue() const;
   StatusOr<RawResult> Wait(CallState& call, Deadline deadline);
   Status WaitDone(CallState& call, Deadline deadline);
   bool Done(const CallState& call) const;
+  bool IsReady(const CallState& call) const;
   void OnDone(CallState& call, std::function<void()> done);
   // Ends the call, if it is in flight, with kCancelled; `tell` says so to the server too.
   void Abandon(CallState& call, bool tell);
@@ -135,7 +138,7 @@ class ClientCore {
   Status ended_;       // OK while the connection stands
   Status unsendable_;  // why nothing can be sent any more, though replies may come until its end
   uint64_t last_id_ = rpc::kNoCall;
-  std::unordered_map<uint64_t, std::shared_ptr<CallState>> calls_;  // in flight
+  absl::flat_hash_map<uint64_t, std::shared_ptr<CallState>> calls_;  // in flight
   std::vector<std::shared_ptr<CallState>> credits_due_;
   Deadline next_expiry_ = Deadline::Never();  // no call in flight expires before
   bool on_duty_ = false;

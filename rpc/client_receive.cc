@@ -13,6 +13,9 @@ namespace {
 constexpr absl::Duration kCreditSlice = absl::Milliseconds(2);
 // How often a follower asks the interrupt hook, as TransportOptions promises.
 constexpr absl::Duration kInterruptSlice = absl::Milliseconds(100);
+// Most calls that one Dispatch ends: an event loop has other things to do, and what is told of each
+// may be some microseconds of Python.
+constexpr size_t kMostPerDispatch = 64;
 
 bool IsWaitError(ErrorKind kind) {
   return kind == ErrorKind::kDeadlineExceeded || kind == ErrorKind::kInterrupted;
@@ -142,9 +145,11 @@ Status ClientCore::Dispatch(Deadline deadline) {
     if (!waited.ok() && on_duty_) return absl::OkStatus();
   }
   Status received = ended_;
-  for (Deadline until = deadline; received.ok() && ended_.ok(); until = Deadline::Now()) {
+  Deadline until = deadline;
+  for (size_t count = 0; count < kMostPerDispatch && received.ok() && ended_.ok(); ++count) {
     if (on_duty_) break;  // a callback waits, or a thread took over while callbacks ran
     received = ReceiveOne(lock, until);
+    until = Deadline::Now();
   }
   if (!credits_due_.empty()) SendCredits(lock);
   if (next_expiry_.Passed()) {
@@ -286,11 +291,18 @@ void ClientCore::EndAll(const Status& status, Callbacks* callbacks) {
   FailAll(status, callbacks);
 }
 
+bool ClientCore::Overdue() const {
+  if (Forked(epoch_)) return false;
+  const Lock lock(mutex_);
+  return next_expiry_.Passed() && !on_duty_;
+}
+
 void ClientCore::ExpireCalls(Callbacks* callbacks) {
   std::vector<std::shared_ptr<CallState>> expired;
   next_expiry_ = Deadline::Never();
+  const Deadline now = Deadline::At(Deadline::Clock::now());
   for (const auto& [id, call] : calls_) {
-    if (call->deadline.Passed()) {
+    if (call->deadline.when() <= now.when() && expired.size() < kMostPerDispatch) {
       expired.push_back(call);
     } else {
       next_expiry_ = Earlier(next_expiry_, call->deadline);

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -61,19 +62,26 @@ StatusOr<RawResult> EncodeResult(const R& result) {
 template <class R, class... A, class F, class... C>
 StatusOr<RawResult> Apply(F& function, RawCall& call, C&... context) {
   using Arguments = std::tuple<typename ParameterOf<A>::Type...>;
+  const auto run = [&](auto&&... argument) -> R {
+    return function(context..., std::forward<decltype(argument)>(argument)...);
+  };
+  const auto answer = [&](Arguments&& arguments) -> StatusOr<RawResult> {
+    if constexpr (std::is_void_v<R>) {
+      std::apply(run, std::move(arguments));
+      return EncodeResult(nullptr);
+    } else {
+      return EncodeResult<std::remove_cvref_t<R>>(std::apply(run, std::move(arguments)));
+    }
+  };
+  if (!call.keywords) {
+    std::optional<Arguments> arguments = codec::ArgumentsDirectly<Arguments>(call.stream.span());
+    if (arguments) return answer(*std::move(arguments));
+  }
   StatusOr<codec::Document> document = DecodeArguments(call);
   if (!document.ok()) return ArgumentError(call.method, document.status());
   StatusOr<Arguments> arguments = codec::ArgumentsAs<Arguments>(*document);
   if (!arguments.ok()) return ArgumentError(call.method, arguments.status());
-  const auto run = [&](auto&&... argument) -> R {
-    return function(context..., std::forward<decltype(argument)>(argument)...);
-  };
-  if constexpr (std::is_void_v<R>) {
-    std::apply(run, *std::move(arguments));
-    return EncodeResult(nullptr);
-  } else {
-    return EncodeResult<std::remove_cvref_t<R>>(std::apply(run, *std::move(arguments)));
-  }
+  return answer(*std::move(arguments));
 }
 
 template <class T>

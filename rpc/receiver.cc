@@ -95,7 +95,11 @@ bool Receiver::Serve() {
     served = true;
     poll(fds.data(), fds.size(), kServeMillis);
     if (fds[0].revents != 0) Sleep(0);
-    for (const auto& client : clients) client->Dispatch().IgnoreError();
+    for (const auto& client : clients) {
+      do {
+        client->Dispatch().IgnoreError();
+      } while (client->Overdue() && !stop_);
+    }
   }
   return served;
 }

@@ -12,14 +12,13 @@ namespace pannier::rpc {
 Status ReplyQueue::SendResult(uint64_t call_id, RawResult result, Deadline deadline) {
   return SendOrKeep({call_id, PlainEnvelope(EnvelopeKind::kReply, call_id),
                      std::move(result.stream), std::move(result.buffers), deadline,
-                     Deadline::After(limits_.pool_patience),
-                     /*is_error=*/false});
+                     Deadline::Never(), /*is_error=*/false});
 }
 
 Status ReplyQueue::SendItem(uint64_t call_id, RawResult item, Deadline deadline,
                             std::function<void()> failed) {
   return SendOrKeep({call_id, PlainEnvelope(EnvelopeKind::kItem, call_id), std::move(item.stream),
-                     std::move(item.buffers), deadline, Deadline::After(limits_.pool_patience),
+                     std::move(item.buffers), deadline, Deadline::Never(),
                      /*is_error=*/false, std::move(failed)});
 }
 
@@ -41,7 +40,7 @@ ReplyQueue::Reply ReplyQueue::ErrorReply(uint64_t call_id, const Status& status,
           /*is_error=*/true};
 }
 
-Status ReplyQueue::SendOrKeep(Reply reply) {
+Status ReplyQueue::SendOrKeep(Reply&& reply) {
   std::vector<std::function<void()>> failed;
   Status kept;
   {
@@ -53,7 +52,7 @@ Status ReplyQueue::SendOrKeep(Reply reply) {
   return kept;
 }
 
-Status ReplyQueue::SendOrKeepLocked(Reply reply) {
+Status ReplyQueue::SendOrKeepLocked(Reply&& reply) {
   if (waiting_.empty() && Attempt(reply)) return absl::OkStatus();
   // Without room in the pool they stay where they are, and are copied when they are sent.
   if (auto placed =
@@ -71,6 +70,7 @@ Status ReplyQueue::SendOrKeepLocked(Reply reply) {
   }
   waiting_bytes_ += reply.bytes;
   waiting_.push_back(std::move(reply));
+  waits_ = true;
   return absl::OkStatus();
 }
 
@@ -82,11 +82,6 @@ uint64_t ReplyQueue::BytesOf(const Reply& reply) const {
   return bytes;
 }
 
-bool ReplyQueue::empty() const {
-  const std::lock_guard lock(mutex_);
-  return waiting_.empty();
-}
-
 void ReplyQueue::Flush() {
   std::vector<std::function<void()>> failed;
   {
@@ -95,6 +90,7 @@ void ReplyQueue::Flush() {
       waiting_bytes_ -= waiting_.front().bytes;
       waiting_.pop_front();
     }
+    waits_ = !waiting_.empty();
     failed.swap(failed_);
   }
   for (const auto& tell : failed) tell();
@@ -111,6 +107,7 @@ bool ReplyQueue::Attempt(Reply& reply) {
     case ErrorKind::kDeadlineExceeded:
       return false;
     case ErrorKind::kPoolExhausted:
+      if (reply.patience.never()) reply.patience = Deadline::After(limits_.pool_patience);
       if (!reply.patience.Passed() && MayFit(*connection_, reply.buffers)) return false;
       break;
     case ErrorKind::kConnectionLost:

@@ -3,6 +3,7 @@
 // answer on their own threads, and the serving one flushes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -41,7 +42,8 @@ class ReplyQueue {
   Status SendError(uint64_t call_id, const Status& status, Deadline deadline);
   // Tries again what waits.
   void Flush();
-  bool empty() const;
+  // Nothing waits. What another thread lets wait at this moment, that one looks after.
+  bool empty() const { return !waits_; }
 
  private:
   struct Reply {
@@ -50,14 +52,14 @@ class ReplyQueue {
     Buffer stream;
     std::vector<Buffer> buffers;
     Deadline deadline;  // the caller's
-    Deadline patience;  // for memory of the pool
+    Deadline patience;  // for memory of the pool; Never before the first attempt
     bool is_error;
     std::function<void()> failed = {};  // of an item
     uint64_t bytes = 0;  // of memory that it holds while it waits, but for the pool's
   };
   static Reply ErrorReply(uint64_t call_id, const Status& status, Deadline deadline);
-  Status SendOrKeep(Reply reply);
-  Status SendOrKeepLocked(Reply reply);
+  Status SendOrKeep(Reply&& reply);
+  Status SendOrKeepLocked(Reply&& reply);
   uint64_t BytesOf(const Reply& reply) const;
   // True if the reply is done with: sent, or not to be sent any more. False: it has to wait.
   bool Attempt(Reply& reply);
@@ -66,6 +68,8 @@ class ReplyQueue {
   const Limits limits_;
   mutable std::mutex mutex_;  // guards the rest; sends never wait
   std::deque<Reply> waiting_;
+  // Of waiting_. Relaxed would do: what is done about it is ordered by the lock.
+  std::atomic<bool> waits_{false};
   uint64_t waiting_bytes_ = 0;                 // sum of their bytes
   std::vector<std::function<void()>> failed_;  // to be called when the lock is gone
 };

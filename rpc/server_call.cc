@@ -28,6 +28,7 @@ ServerCall::ServerCall(std::shared_ptr<ServerWork> work, std::shared_ptr<ServerP
       credit_(envelope.header.credit) {}
 
 ServerCall::~ServerCall() {
+  if (over_) return;  // nobody else is here
   Finish(MakeError(ErrorKind::kRemote,
                    absl::StrCat("the handler of '", method_, "' dropped the call unanswered")));
 }
@@ -92,14 +93,7 @@ Status ServerCall::EmitRaw(RawResult item, Deadline deadline) {
       call->Cancel(MakeError(ErrorKind::kCancelled, "an item could not be sent"));
     }
   });
-  if (!sent.ok()) {
-    const std::lock_guard work_lock(work_->mutex);
-    work_->doomed.emplace_back(peer_->connection.get(), sent);
-  }
-  if (!sent.ok() || !peer_->replies.empty()) {
-    work_->replies_wait = true;
-    if (!work_->OnServingThread()) work_->Nudge();
-  }
+  LookAfter(sent);
   return sent;
 }
 
@@ -111,11 +105,6 @@ uint32_t ServerCall::credit() {
 void ServerCall::Defer() {
   const Lock lock(mutex_);
   deferred_ = true;
-}
-
-bool ServerCall::deferred() const {
-  const Lock lock(mutex_);
-  return deferred_;
 }
 
 bool ServerCall::started() const {
@@ -130,17 +119,26 @@ Status ServerCall::Begin() {
   return gone;
 }
 
-bool ServerCall::End(bool failed) {
+bool ServerCall::End(bool failed, const Ran* ran, bool* wanted) {
   std::function<void()> resume;  // destroyed under no lock
+  bool over;
   {
     const Lock lock(mutex_);
-    if (std::exchange(over_, true)) return false;
-    resume.swap(resume_);
-    changed_.notify_all();
+    // A handler that failed answers for itself.
+    over = (ran != nullptr && deferred_ && !failed) || std::exchange(over_, true);
+    // Where the server's clock alone says that the time is over, the caller is told.
+    *wanted = !one_way() && (gone_.ok() || KindOf(gone_) == ErrorKind::kClosed);
+    if (!over) {
+      resume.swap(resume_);
+      changed_.notify_all();
+    }
   }
+  if (over && ran == nullptr) return false;
   const std::lock_guard lock(work_->mutex);
-  peer_->calls.erase(id_);
   ServerStats& stats = work_->stats;
+  if (ran != nullptr) Count(*ran, &stats);
+  if (over) return false;
+  peer_->calls.erase(id_);
   --stats.in_flight;
   stats.in_flight_bytes -= bytes_;
   if (failed) ++stats.failed;
@@ -148,29 +146,34 @@ bool ServerCall::End(bool failed) {
   return true;
 }
 
+void ServerCall::Count(const Ran& ran, ServerStats* stats) const {
+  ++stats->calls;
+  if (!ran.known) return;
+  ServerStats::OfMethod& method = stats->methods[method_];
+  ++method.calls;
+  method.seconds += std::chrono::duration<double>(ran.took).count();
+}
+
 void ServerCall::Ended() {
-  bool wake = false;
-  {
-    const std::lock_guard lock(work_->mutex);
-    --work_->ending;
-    wake = work_->draining() && work_->stats.in_flight == 0 && work_->ending == 0;
-  }
-  if (wake && !work_->OnServingThread()) work_->Nudge();
+  --work_->ending;
+  if (work_->draining() && !work_->OnServingThread()) work_->Nudge();
 }
 
 void ServerCall::Abandon() {
-  if (End(/*failed=*/true)) Ended();
+  bool wanted;
+  if (End(/*failed=*/true, /*ran=*/nullptr, &wanted)) Ended();
 }
 
-void ServerCall::Finish(StatusOr<RawResult> result) {
-  bool wanted = !one_way();
-  {
-    const Lock lock(mutex_);
-    // Where the server's clock alone says that the time is over, the caller is told.
-    wanted = wanted && (gone_.ok() || KindOf(gone_) == ErrorKind::kClosed);
-  }
+void ServerCall::Finish(StatusOr<RawResult> result) { FinishAs(std::move(result), nullptr); }
+
+void ServerCall::Return(StatusOr<RawResult> result, const Ran& ran) {
+  FinishAs(std::move(result), &ran);
+}
+
+void ServerCall::FinishAs(StatusOr<RawResult> result, const Ran* ran) {
+  bool wanted;
   // Before it is sent: a caller that has the answer finds the call counted as over.
-  if (!End(!result.ok())) return;
+  if (!End(!result.ok(), ran, &wanted)) return;
   if (wanted) Answer(std::move(result));
   Ended();
 }
@@ -180,13 +183,14 @@ void ServerCall::Answer(StatusOr<RawResult> result) {
                       : KindOf(result.status()) == ErrorKind::kDeadlineExceeded
                           ? peer_->replies.SendError(id_, result.status(), Deadline::Never())
                           : peer_->replies.SendError(id_, result.status(), deadline_);
+  LookAfter(sent);
+}
+
+void ServerCall::LookAfter(const Status& sent) {
   if (!sent.ok()) {
-    const std::lock_guard lock(work_->mutex);
-    work_->doomed.emplace_back(peer_->connection.get(), sent);
-  }
-  if (!sent.ok() || !peer_->replies.empty()) {
-    work_->replies_wait = true;
-    if (!work_->OnServingThread()) work_->Nudge();
+    work_->Doom(peer_->connection.get(), sent);
+  } else if (!peer_->replies.empty()) {
+    work_->LetReplyWait();
   }
 }
 
@@ -198,18 +202,14 @@ void ServerCall::OnReady(std::function<void()> resume) {
     if (Ready(lock)) return ResumeIfReady(std::move(lock));
     if (deadline_.never() || std::exchange(parked_, true)) return;
   }
-  {
-    const std::lock_guard lock(work_->mutex);
-    work_->parked.push_back(Self());
-  }
-  if (!work_->OnServingThread()) work_->Nudge();
+  work_->Park(Self());
 }
 
 void ServerCall::ResumeIfReady(Lock lock) {
   if (!resume_ || !Ready(lock)) return;
   std::function<void()> resume = std::exchange(resume_, nullptr);
   lock.unlock();
-  work_->Push(std::move(resume));
+  work_->Push({.call = nullptr, .message = {}, .resume = std::move(resume)});
 }
 
 void ServerCall::AddCredit(uint32_t more) {

@@ -15,6 +15,7 @@
 #include "pannier/base/status.h"
 #include "pannier/rpc/call_context.h"
 #include "pannier/rpc/envelope.h"
+#include "pannier/rpc/server.h"
 #include "pannier/rpc/server_work.h"
 
 namespace pannier::internal {
@@ -40,13 +41,18 @@ class ServerCall final : public CallContext {
   uint64_t bytes() const { return bytes_; }
   bool keywords() const { return (flags_ & rpc::kFlagKeywords) != 0; }
   bool one_way() const { return (flags_ & rpc::kFlagOneWay) != 0; }
-  bool deferred() const;
   bool started() const;
   // To be run now; else why not: it is over, or nobody waits for it.
   Status Begin();
 
   // What the serving thread learns. Any thread.
   void AddCredit(uint32_t more);
+  // The handler ran, and returned this: counts it, and answers, unless it deferred that.
+  struct Ran {
+    std::chrono::steady_clock::duration took;
+    bool known;  // there is such a method
+  };
+  void Return(StatusOr<RawResult> result, const Ran& ran);
   // The caller does not wait any more, or the server stops: `why` is what Check says.
   void Cancel(Status why);
   // Ends the call with no answer.
@@ -64,11 +70,18 @@ class ServerCall final : public CallContext {
   Status Gone(const Lock&) const;
   bool Ready(const Lock& lock) const { return credit_ > 0 || !Gone(lock).ok(); }
   void ResumeIfReady(Lock lock);
-  // The call is over: true once, and then Ended has to follow. `failed` is for the counts.
-  bool End(bool failed);
+  // The call is over: true once, and then Ended has to follow. `failed` is for the counts, and so
+  // is `ran`, if given: what the handler returned is no end if it deferred the answer. `wanted`:
+  // somebody waits for the answer.
+  bool End(bool failed, const Ran* ran, bool* wanted);
+  // With ServerWork::mutex.
+  void Count(const Ran& ran, ServerStats* stats) const;
+  void FinishAs(StatusOr<RawResult> result, const Ran* ran);
   // It was answered, or is not to be. A server that drains waits for that.
   void Ended();
   void Answer(StatusOr<RawResult> result);
+  // After a send: it may wait, or have been too much.
+  void LookAfter(const Status& sent);
 
   const std::shared_ptr<ServerWork> work_;
   const std::shared_ptr<ServerPeer> peer_;

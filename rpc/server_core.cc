@@ -1,6 +1,7 @@
 #include "pannier/rpc/server_core.h"
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <system_error>
@@ -18,6 +19,10 @@ namespace {
 constexpr absl::Duration kRetry = absl::Milliseconds(2);
 // How soon the serving thread sees that the time of a call that OnReady waits for is over.
 constexpr absl::Duration kParkedLook = absl::Milliseconds(50);
+// Where the serving thread runs handlers, it looks for what came meanwhile when they took so long
+// together, or were so many. To look in vain costs more than a short handler.
+constexpr std::chrono::microseconds kLookAfter(50);
+constexpr int kLookEach = 64;
 // Most messages that are taken in before the next handler runs, and most calls that wait in a
 // server whose serving thread runs them: the others wait at their callers.
 constexpr int kMostTakenIn = 64;
@@ -152,7 +157,9 @@ ServerStats ServerCore::Stats() const {
   return stats;
 }
 
-void ServerCore::Work() { work_->RunTasks(); }
+void ServerCore::Work() {
+  work_->RunTasks([this](ServerWork::Task task) { Run(std::move(task)); });
+}
 
 // ---- The serving thread
 
@@ -214,35 +221,41 @@ Status ServerCore::Loop(Listener& listener) {
   });
   Status ended;
   int taken_in = 0;
-  bool ran = false;  // a handler, and nothing was looked for since
+  // How many tasks ran since it looked at all that came, and for how long.
+  int ran = 0;
+  std::chrono::steady_clock::duration ran_for{};
   took_in_last_ = false;
   while (ended.ok() && !work_->stopped() && !Drained()) {
     if (work_->draining() && !Refuses()) {
       TakeInTheLast(listener);
       continue;
     }
-    const size_t queued = runs_handlers ? work_->queued() : 0;
+    const bool look = ran >= kLookEach || ran_for >= kLookAfter;
+    if (runs_handlers && !look) {
+      if (std::optional<ServerWork::Task> task = work_->TryPop()) {
+        ++ran;
+        ran_for += Run(*std::move(task));
+        LookAround();
+        continue;
+      }
+    }
+    const size_t queued = look ? work_->queued() : 0;
+    // What came while handlers ran is taken in before the next one runs, so that limits and cancels
+    // are of the present.
+    bool found = false;
     if (queued < kMostQueued) {
-      const bool look = queued > 0 || ran;
-      StatusOr<Listener::Event> event = listener.Next(look ? Deadline::Now() : NextLook());
-      if (event.ok()) {
+      StatusOr<Listener::Event> event = listener.Next(queued > 0 ? Deadline::Now() : NextLook());
+      found = event.ok();
+      if (found) {
         OnEvent(*std::move(event));
       } else {
         ended = Judge(event.status());
       }
       LookAround();
-      // What came while a handler ran is taken in before the next one runs, so that limits and
-      // cancels are of the present.
-      if (!runs_handlers || (look && event.ok() && ++taken_in < kMostTakenIn)) continue;
     }
-    if (work_->stopped()) break;
-    taken_in = 0;
-    std::optional<ServerWork::Task> task = work_->TryPop();
-    ran = task.has_value();
-    if (!ran) continue;
-    (*task)();
-    task.reset();
-    LookAround();
+    if (!look || (found && ++taken_in < kMostTakenIn)) continue;
+    taken_in = ran = 0;
+    ran_for = ran_for.zero();
   }
   work_->Leave();
   return ended.ok() ? ended : Annotate(ended, "serve");
@@ -260,6 +273,7 @@ Status ServerCore::Judge(const Status& status) const {
 }
 
 Deadline ServerCore::NextLook() {
+  if (!work_->has_chores()) return Deadline::Never();
   if (work_->replies_wait) return Deadline::After(kRetry);
   const std::lock_guard lock(work_->mutex);
   return work_->parked.empty() ? Deadline::Never() : Deadline::After(kParkedLook);
@@ -295,9 +309,10 @@ void ServerCore::LookAround() {
   decltype(work_->doomed) doomed;
   decltype(work_->parked) parked;
   work_->TakeNudge();
+  if (!work_->has_chores()) return;
+  work_->TakeChores();
   {
     const std::lock_guard lock(work_->mutex);
-    if (work_->doomed.empty() && work_->parked.empty() && !work_->replies_wait) return;
     doomed.swap(work_->doomed);
     parked.swap(work_->parked);
   }
@@ -310,10 +325,11 @@ void ServerCore::LookAround() {
     const std::lock_guard lock(work_->mutex);
     work_->parked.insert(work_->parked.end(), parked.begin(), parked.end());
   }
+  if (!parked.empty()) work_->LeaveChores();
   if (!work_->replies_wait.exchange(false)) return;
   for (auto& [connection, peer] : peers_) {
     peer->replies.Flush();
-    if (!peer->replies.empty()) work_->replies_wait = true;
+    if (!peer->replies.empty()) work_->LetReplyWait();
   }
 }
 

@@ -1,6 +1,7 @@
 // ServerCore: the serving loop behind Server, and the methods it knows.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -63,7 +64,7 @@ class ServerCore {
   void OnMessage(const std::shared_ptr<ServerPeer>& peer, Message message);
   Status OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc::Envelope& envelope,
                    Message message);
-  // OK, or why a call of so many bytes is not taken.
+  // OK, or why a call of so many bytes is not taken. With ServerWork::mutex.
   Status Admit(const ServerPeer& peer, const rpc::Envelope& envelope, uint64_t bytes);
   void OnCancel(ServerPeer& peer, const rpc::EnvelopeHeader& header);
   void Drop(const Connection* connection, const Status& why);
@@ -73,7 +74,8 @@ class ServerCore {
   void EndCalls();
 
   // ---- Where handlers run.
-  void Run(const std::shared_ptr<ServerCall>& call, Message& message);
+  // For how long what the task is for ran.
+  std::chrono::steady_clock::duration Run(ServerWork::Task task);
   StatusOr<RawResult> Handle(const std::shared_ptr<ServerCall>& call, Message& message);
 
   const std::shared_ptr<ServerWork> work_;

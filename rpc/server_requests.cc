@@ -55,7 +55,7 @@ void ServerCore::OnMessage(const std::shared_ptr<ServerPeer>& peer, Message mess
     peer->replies.SendError(rpc::kNoCall, failed, Deadline::Never()).IgnoreError();
   }
   if (!failed.ok()) return Drop(peer->connection.get(), failed);
-  if (!peer->replies.empty()) work_->replies_wait = true;
+  if (!peer->replies.empty()) work_->LetReplyWait();
 }
 
 Status ServerCore::OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc::Envelope& envelope,
@@ -64,25 +64,28 @@ Status ServerCore::OnRequest(const std::shared_ptr<ServerPeer>& peer, const rpc:
   const bool one_way = (envelope.header.flags & rpc::kFlagOneWay) != 0;
   uint64_t bytes = message.stream.size();
   for (const Buffer& buffer : message.buffers) bytes += buffer.size();
-  if (Status refused = Admit(*peer, envelope, bytes); !refused.ok()) {
+  Status refused;
+  ServerWork::Task task;
+  {
+    const std::lock_guard lock(work_->mutex);
+    refused = Admit(*peer, envelope, bytes);
+    if (refused.ok()) {
+      task.call = std::make_shared<ServerCall>(
+          work_, peer, envelope,
+          rpc::DeadlineOf(envelope.header, ReadsOurClock(peer->connection->info())), bytes);
+      peer->calls.emplace(id, task.call);
+    }
+  }
+  if (!refused.ok()) {
     if (KindOf(refused) == ErrorKind::kCorruptMessage) return refused;
     return one_way ? absl::OkStatus() : peer->replies.SendError(id, refused, Deadline::Never());
   }
-  auto call = std::make_shared<ServerCall>(
-      work_, peer, envelope,
-      rpc::DeadlineOf(envelope.header, ReadsOurClock(peer->connection->info())), bytes);
-  {
-    const std::lock_guard lock(work_->mutex);
-    peer->calls.emplace(id, call);
-  }
-  // Shared, as a std::function has to be copyable.
-  auto kept = std::make_shared<Message>(std::move(message));
-  work_->Push([this, call = std::move(call), kept] { Run(call, *kept); });
+  task.message = std::move(message);
+  work_->Push(std::move(task));
   return absl::OkStatus();
 }
 
 Status ServerCore::Admit(const ServerPeer& peer, const rpc::Envelope& envelope, uint64_t bytes) {
-  const std::lock_guard lock(work_->mutex);
   ServerStats& stats = work_->stats;
   Status refused;
   if (peer.calls.count(envelope.header.call_id) != 0) {
@@ -135,28 +138,28 @@ void ServerCore::OnCancel(ServerPeer& peer, const rpc::EnvelopeHeader& header) {
 
 // ---- Where handlers run
 
-void ServerCore::Run(const std::shared_ptr<ServerCall>& call, Message& message) {
+std::chrono::steady_clock::duration ServerCore::Run(ServerWork::Task task) {
+  const auto start = std::chrono::steady_clock::now();
+  if (task.resume) {
+    task.resume();
+    return std::chrono::steady_clock::now() - start;
+  }
+  const std::shared_ptr<ServerCall>& call = task.call;
+  Message& message = task.message;
   if (const Status gone = call->Begin(); !gone.ok()) {  // while it waited
     message = Message();
     if (KindOf(gone) == ErrorKind::kDeadlineExceeded) {
       const std::lock_guard lock(work_->mutex);
       ++work_->stats.expired;
     }
-    return call->Finish(Annotate(gone, "the call was not run"));
+    call->Finish(Annotate(gone, "the call was not run"));
+    return {};
   }
-  const auto start = std::chrono::steady_clock::now();
   StatusOr<RawResult> result = Handle(call, message);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  {
-    const std::lock_guard lock(work_->mutex);
-    ++work_->stats.calls;
-    if (KindOf(result.status()) != ErrorKind::kUnknownMethod) {
-      ServerStats::OfMethod& method = work_->stats.methods[call->method()];
-      ++method.calls;
-      method.seconds += took.count();
-    }
-  }
-  if (!call->deferred() || !result.ok()) call->Finish(std::move(result));
+  const auto took = std::chrono::steady_clock::now() - start;
+  const bool known = KindOf(result.status()) != ErrorKind::kUnknownMethod;
+  call->Return(std::move(result), {.took = took, .known = known});
+  return took;
 }
 
 StatusOr<RawResult> ServerCore::Handle(const std::shared_ptr<ServerCall>& call, Message& message) {

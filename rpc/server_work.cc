@@ -2,28 +2,57 @@
 
 namespace pannier::internal {
 
+void ServerWork::Park(std::weak_ptr<ServerCall> call) {
+  {
+    const std::lock_guard lock(mutex);
+    parked.push_back(std::move(call));
+  }
+  LeaveChores();
+  NudgeFromElsewhere();
+}
+
+void ServerWork::Doom(const Connection* connection, const Status& why) {
+  {
+    const std::lock_guard lock(mutex);
+    doomed.emplace_back(connection, why);
+  }
+  LeaveChores();
+  NudgeFromElsewhere();
+}
+
+void ServerWork::LetReplyWait() {
+  replies_wait = true;
+  LeaveChores();
+  NudgeFromElsewhere();
+}
+
 void ServerWork::Push(Task task) {
   {
     const std::lock_guard lock(mutex);
-    if (!closed_) tasks_.push_back(std::move(task));
+    if (!closed_) {
+      tasks_.push_back(std::move(task));
+      any_tasks_ = true;
+    }
   }
   // A task that was dropped is destroyed here, under no lock.
   if (!own_thread_) {
     pushed_.notify_one();
-  } else if (!OnServingThread()) {
-    Nudge();
+  } else {
+    NudgeFromElsewhere();
   }
 }
 
 std::optional<ServerWork::Task> ServerWork::TryPop() {
+  if (!any_tasks_) return std::nullopt;
   const std::lock_guard lock(mutex);
   if (closed_ || tasks_.empty()) return std::nullopt;
-  Task task = std::move(tasks_.front());
+  std::optional<Task> task(std::move(tasks_.front()));
   tasks_.pop_front();
+  any_tasks_ = !tasks_.empty();
   return task;
 }
 
-void ServerWork::RunTasks() {
+void ServerWork::RunTasks(const std::function<void(Task)>& run) {
   std::unique_lock lock(mutex);
   ++runners_;
   for (;;) {
@@ -32,8 +61,7 @@ void ServerWork::RunTasks() {
     Task task = std::move(tasks_.front());
     tasks_.pop_front();
     lock.unlock();
-    task();
-    task = nullptr;  // what it holds dies under no lock
+    run(std::move(task));  // and what it holds dies under no lock
     lock.lock();
   }
   --runners_;

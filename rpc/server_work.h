@@ -16,11 +16,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
 #include "pannier/rpc/reply_queue.h"
 #include "pannier/rpc/server.h"
 #include "pannier/transport/connection.h"
+#include "pannier/transport/message.h"
 
 namespace pannier::internal {
 
@@ -33,31 +35,51 @@ struct ServerPeer {
   const std::shared_ptr<Connection> connection;
   rpc::ReplyQueue replies;
   // Guarded by ServerWork::mutex: its calls that are not over.
-  std::map<uint64_t, std::weak_ptr<ServerCall>> calls;
+  absl::flat_hash_map<uint64_t, std::weak_ptr<ServerCall>> calls;
 };
 
 class ServerWork {
  public:
-  using Task = std::function<void()>;
+  // What is to be run on a thread that runs handlers: a call, or something that waited.
+  struct Task {
+    std::shared_ptr<ServerCall> call;  // with its message; or null
+    Message message;
+    std::function<void()> resume;
+  };
 
   // `own_thread`: tasks are run by the serving thread, and by no other.
   explicit ServerWork(bool own_thread) : own_thread_(own_thread) {}
 
   std::mutex mutex;
   // Guarded by mutex.
-  ServerStats stats;    // but for queued and connections
-  uint64_t ending = 0;  // calls that are not in flight any more, and whose answer is being sent
+  ServerStats stats;  // but for queued and connections
   // Calls whose OnReady waits: the serving thread looks at their deadlines.
   std::vector<std::weak_ptr<ServerCall>> parked;
   // Connections that have to be dropped, and why.
   std::vector<std::pair<const Connection*, Status>> doomed;
 
+  // Calls that are not in flight any more, and whose answer is being sent. Goes up under mutex,
+  // with in_flight going down. Sequentially consistent: who takes it down looks at draining()
+  // afterwards, who drains looks at it after draining() is set, so one of them sees the other.
+  std::atomic<uint64_t> ending{0};
+
+  // ---- What the serving thread has to look at. Any thread; none under mutex.
+  void Park(std::weak_ptr<ServerCall> call);
+  void Doom(const Connection* connection, const Status& why);
+  // A reply waits for room.
+  void LetReplyWait();
+  // False: no connection is doomed, no call is parked, and no reply waits.
+  bool has_chores() const { return has_chores_; }
+  // The serving thread is about to look, and says afterwards whether something is left.
+  void TakeChores() { has_chores_ = false; }
+  void LeaveChores() { has_chores_ = true; }
+
   // ---- Tasks. Any thread; none under mutex.
   void Push(Task task);
   // The first, if there is one.
   std::optional<Task> TryPop();
-  // Runs tasks, waiting for them, until Close.
-  void RunTasks();
+  // Gives tasks to `run`, waiting for them, until Close.
+  void RunTasks(const std::function<void(Task)>& run);
   // Waits until no thread is in RunTasks. REQUIRES: Close was called.
   void AwaitRunners();
   size_t queued();
@@ -73,10 +95,12 @@ class ServerWork {
   bool OnServingThread() const;
   // Does nothing inside itself. REQUIRES: OnServingThread().
   void Pump(Deadline deadline);
-  // Makes the serving thread look at doomed, parked and waiting replies. Any thread.
+  // Makes the serving thread look around. Any thread.
   void Nudge();
   // To be called by the serving thread before it looks around: a later Nudge wakes it again.
-  void TakeNudge() { nudged_ = false; }
+  void TakeNudge() {
+    if (nudged_) nudged_ = false;
+  }
   // The interrupt hook said that the wait of the serving thread is to end.
   std::atomic<bool> interrupted{false};
 
@@ -97,12 +121,17 @@ class ServerWork {
 
  private:
   void Wake();
+  void NudgeFromElsewhere() {
+    if (!OnServingThread()) Nudge();
+  }
 
   const bool own_thread_;
   std::condition_variable pushed_;
   std::deque<Task> tasks_;  // guarded by mutex
-  bool closed_ = false;     // guarded by mutex
-  int runners_ = 0;         // guarded by mutex: threads in RunTasks
+  // Of tasks_. For a look without the lock: who pushes nudges afterwards (own_thread_).
+  std::atomic<bool> any_tasks_{false};
+  bool closed_ = false;  // guarded by mutex
+  int runners_ = 0;      // guarded by mutex: threads in RunTasks
   std::condition_variable left_;
 
   // The serving thread's alone.
@@ -110,6 +139,7 @@ class ServerWork {
   bool pumping_ = false;
   std::atomic<std::thread::id> serving_{};
   std::atomic<bool> nudged_{false};
+  std::atomic<bool> has_chores_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> draining_{false};
   std::atomic<Listener*> listener_{nullptr};

@@ -17,6 +17,8 @@ class View(Buffer):
     Has the buffer protocol (one-dimensional, format 'B'). The bytes live as long as the view or anything made of it; when the last of these dies, on any thread, a received buffer is handed back to its sender.
     """
 
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
     def __len__(self) -> int: ...
 
     @property
@@ -157,6 +159,9 @@ class PendingCall:
     def take(self) -> tuple[View, list[View]]:
         """The result of a call that is done, once."""
 
+    def load(self, loads: Callable[[View, list[View]], Any] | None) -> Any:
+        """The same, unpickled by loads, or by pickle.loads if it is None."""
+
     def wait(self, timeout: float | None) -> bool:
         """True once the call is done; False if time ran out."""
 
@@ -174,7 +179,7 @@ class PendingStream:
     def next(self, timeout: float | None) -> tuple[View, list[View]] | None: ...
 
     def try_next(self) -> tuple[View, list[View]] | None | Literal[False]:
-        """As next, or False if there is none yet."""
+        """As next, or False if there is none yet; receives nothing."""
 
     def wait(self, timeout: float | None) -> bool:
         """True once try_next has something; False if time ran out."""
@@ -272,6 +277,9 @@ class Failure:
 class Server:
     def __init__(self, options: Options, threads: int, max_calls: int | None, max_calls_per_peer: int | None, max_call_bytes: int | None) -> None: ...
 
+    def function(self, name: str, handler: object, signature: str, doc: str) -> None:
+        """Calls the function of a handler: one of pannier._handlers."""
+
     def method(self, name: str, function: Callable[..., Any], signature: str, doc: str) -> None:
         """
         Calls function(stream, buffers, keywords, context), which returns (stream, buffers), a Failure, or None if it deferred the answer, and does not raise.
@@ -292,6 +300,14 @@ class Server:
     @property
     def endpoint(self) -> str: ...
 
+def handles(server: object) -> bool:
+    """True if this thread runs a function of it."""
+
+def dumps_call(function: object | None, args: tuple[Any, ...]) -> bytes | None:
+    """
+    A pickle of (function, args, {}), or None where the function has no name or args is not plain: then pickle says what becomes of it.
+    """
+
 class Claims:
     """Which calls of a worker have begun; shared with it."""
 
@@ -299,7 +315,12 @@ class Claims:
 
     def begin(self, number: int) -> bool: ...
 
+    def end(self) -> None: ...
+
     def recall(self, last: int) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
 
 class SafeNames:
     """Names that an untrusted stream may use: the safe set, and more."""
@@ -359,6 +380,11 @@ def flush_before_exit() -> None:
 
 def undisturbed(function: Callable[..., object], *arguments: Any) -> None:
     """Calls it; on the main thread, what Ctrl-C raises is raised afterwards."""
+
+def set_unless(object: object, guard: str, name: str, value: object) -> bool:
+    """
+    Sets object.name, unless object.guard is not False; tells whether it did. Both are plain attributes, so no other thread runs in between: the GIL is held throughout.
+    """
 
 def after_fork() -> None:
     """To be called in a forked child, before all else."""

@@ -8,9 +8,11 @@ nothing to come back to.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import multiprocessing.util
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -56,9 +58,13 @@ def _close_in_child() -> None:
         multiprocessing.util.Finalize(None, _end_of_child, exitpriority=0)
 
 
-def _close_all() -> None:
+def _finish_calls() -> None:
     for workers in [*_workers]:
         workers.shutdown(wait=True)
+
+
+def _close_all() -> None:
+    _finish_calls()
     stop_receiving()
     for thing in [*_connections, *_listeners]:
         thing.close()
@@ -80,5 +86,9 @@ def _after_fork() -> None:
     _core.after_fork()
 
 
+# While threads can still be started, which workers need: where concurrent.futures ends its executors.
+# It raises RuntimeError in an interpreter that ends already.
+with contextlib.suppress(RuntimeError):
+    threading._register_atexit(_finish_calls)  # type: ignore[attr-defined]
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_after_fork)

@@ -14,6 +14,7 @@ from concurrent.futures._base import CANCELLED, FINISHED
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._lazy_future import LazyFuture
 from .errors import ConnectionLost, LimitExceeded, Refused, RemoteError
 
 if TYPE_CHECKING:
@@ -97,12 +98,11 @@ class _Waiters(list[Any]):
         receiving().kick(True)
 
 
-class ReceivedFuture(Future[Any]):
+class ReceivedFuture(LazyFuture):
     """A future whose waiters receive by themselves."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiters = _Waiters()
+    def _make_waiters(self) -> list[Any]:
+        return _Waiters()
 
     def _receive(self, timeout: float | None) -> float | None:
         """Waits by receiving, as long as that makes sense. The time that is left."""
@@ -178,7 +178,7 @@ class CallFuture(ReceivedFuture):
             return  # cancelled
         self._pending = None
         try:
-            value = client._loads(*pending.take())
+            value = pending.load(client._loads_result)
         except RemoteError as error:
             raised = client._raised_there(error)
             raised.__cause__ = error.__cause__

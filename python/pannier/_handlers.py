@@ -13,47 +13,44 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .context import handling
+from .context import current, handling
 from .errors import Cancelled
 from .trust import loads_for
 
 if TYPE_CHECKING:
     from .server import Server
 
-    Answer = tuple[Any, Any] | _core.Failure
+    from .trust import Loads
 
 __all__ = ["AsyncThread", "Handler", "describe_failure", "texts_of"]
 
-_LATER = (GeneratorType, CoroutineType, AsyncGeneratorType)
 # Items that a generator gives before other calls get their turn.
 _BURST = 32
 
 
 class Handler:
-    """What pannier._core calls for a method. Does not raise."""
+    """What pannier._core needs for a method: the function, which it calls itself, and what becomes
+    of anything but its result."""
+
+    current = current
 
     def __init__(self, server: Server, function: Callable[..., Any]) -> None:
-        self._server = server
-        self._function = function
+        self.server = server
+        self.function = function
+        self.pickling = server._pickle
 
-    def __call__(
-        self, stream: Any, buffers: Any, keywords: bool, context: _core.CallContext
-    ) -> Answer | None:
-        with handling(context, self._server):
-            try:
-                load = loads_for(context.same_user, context.peer, self._server._allowed)
-                args, kwargs = load(stream, buffers), {}
-                del stream, buffers  # what the handler does not keep goes home when it returns
-                if keywords:
-                    args, kwargs = args
-                result = self._function(*args, **kwargs)
-                del args, kwargs
-                if context.wants_items or isinstance(result, _LATER):
-                    return _answer_later(self._server, context, result)
-                return self._server._pickle(result)
-            except BaseException as error:
-                _stop_for(error, self._server)
-                return describe_failure(error)
+    def loads_for(self, peer: str) -> Loads:
+        """What unpickles the arguments of a peer who is not trusted."""
+        return loads_for(False, peer, self.server._allowed)
+
+    def answer_later(self, context: _core.CallContext, result: Any) -> None:
+        """`result` is what the function returned: items, or something to be awaited; or it was to
+        be items."""
+        _answer_later(self.server, context, result)
+
+    def failed(self, error: BaseException) -> _core.Failure:
+        _stop_for(error, self.server)
+        return describe_failure(error)
 
 
 def _stop_for(error: BaseException, server: Server) -> None:
@@ -64,7 +61,7 @@ def _stop_for(error: BaseException, server: Server) -> None:
         server._core.stop()
 
 
-def _answer_later(server: Server, context: _core.CallContext, result: Any) -> Answer | None:
+def _answer_later(server: Server, context: _core.CallContext, result: Any) -> None:
     name = context.method
     if isinstance(result, CoroutineType):
         if context.wants_items:
@@ -84,7 +81,6 @@ def _answer_later(server: Server, context: _core.CallContext, result: Any) -> An
     else:
         context.defer()
         _Items(server, context, result)()
-    return None
 
 
 class _Items:

@@ -7,8 +7,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from . import _core
 from .errors import ConnectionLost, DeadlineExceeded
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ async def when_room(
         await asyncio.sleep(_ROOM_SECONDS)
 
 
-async def answer(client: Client, request: Request, timeout: float | None) -> tuple[Any, Any]:
-    """The stream and buffers of a call's result. Raises what ``PendingCall.take`` does."""
+async def answer(client: Client, request: Request, timeout: float | None) -> _core.PendingCall:
+    """The call, once it is done."""
     reader = LoopReader.of(client)
     end = None if timeout is None else time.monotonic() + timeout
     with reader:
@@ -122,7 +123,7 @@ async def answer(client: Client, request: Request, timeout: float | None) -> tup
         timer = reader.timer(end)
         try:
             await done
-            return pending.take()
+            return pending
         except asyncio.CancelledError:
             pending.cancel()
             raise

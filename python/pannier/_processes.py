@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core
-from ._worker import main
+from ._worker_main import main
 
 __all__ = ["START_SECONDS", "Process", "start_command", "start_python"]
 
@@ -58,9 +58,9 @@ def _new_address() -> str:
 def start_python(
     context: Any, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> Process:
-    """A process that runs _worker.main."""
+    """A process that runs _worker_main.main."""
     receiver, sender = context.Pipe(duplex=False)
-    claimed = context.RawArray("Q", 1)
+    claimed = context.RawArray("Q", 2)
     process = context.Process(
         target=main, args=(_new_address(), sender, claimed, initializer, initargs)
     )

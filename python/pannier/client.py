@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from . import _core
 from ._closing import Closing
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "MethodInfo"]
 
-_UNSET: Any = object()
+_UNSET: Any = ...
 
 # A method, its arguments as a pickle, and whether there are keyword arguments: what the compiled
 # part takes first.
@@ -40,7 +41,7 @@ class MethodInfo(NamedTuple):
     doc: str
 
 
-class Client(Closing):
+class Client(_core._Caller, Closing):  # type: ignore[misc, name-defined]
     """Calls the methods of a server, in Python or C++.
 
     ``client.call("blur", image, 2.0)`` and ``client.blur(image, 2.0)`` are the same, but for
@@ -61,6 +62,7 @@ class Client(Closing):
         "_address",
         "_core",
         "_load",
+        "_loads_result",
         "_pickle",
         "_readers",
         "_reconnect",
@@ -96,35 +98,25 @@ class Client(Closing):
         self._reconnect = reconnect > 0
         info = self.info
         self._load = loads_for(info.same_user, info.peer, allowed)
+        # None: pickle.loads, which the core calls by itself.
+        self._loads_result = None if info.same_user else self._load
+        super().__init__(self._core, self._pickle, self._loads_result, timeout)
         self._watched = False  # by the thread that receives for futures
         self._readers: dict[asyncio.AbstractEventLoop, LoopReader] = {}
         self._retrying = Retrying(self)
         close_at_exit(self)
 
-    def call(
-        self,
-        method: str,
-        /,
-        *args: Any,
-        timeout: float | None = _UNSET,
-        retries: int = 0,
-        **kwargs: Any,
-    ) -> Any:
-        """The result of `method` on the far side.
-
-        `timeout` seconds (None: for ever) bound the whole call; the server is told. Raises what the
-        handler raised, with the far side's traceback as its cause, if this side may unpickle it,
-        else RemoteError; UnknownMethod; DeadlineExceeded; ConnectionLost; LimitExceeded and Refused
-        (the server did not run it); PoolExhausted; Closed. `retries`: how often it may be made
-        again after ConnectionLost, when it may have run, and where the server did not run it.
-        """
-        if timeout is _UNSET:
-            timeout = self._timeout
-        try:
-            reply = self._core.call(*self._request(method, args, kwargs), timeout, retries)
-        except RemoteError as error:
-            raise self._raised_there(error) from error.__cause__
-        return self._loads(*reply)
+    if TYPE_CHECKING:
+        # In C, with its docstring: python/src/caller.cc.
+        def call(
+            self,
+            method: str,
+            /,
+            *args: Any,
+            timeout: float | None = _UNSET,
+            retries: int = 0,
+            **kwargs: Any,
+        ) -> Any: ...
 
     def submit(
         self,
@@ -179,7 +171,7 @@ class Client(Closing):
         while True:
             left = None if end is None else end - time.monotonic()
             try:
-                return self._loads(*await answer(self, request, left))
+                return (await answer(self, request, left)).load(self._loads_result)
             except RemoteError as error:
                 raise self._raised_there(error) from error.__cause__
             except Exception as error:
@@ -230,6 +222,9 @@ class Client(Closing):
         finally:
             del stream, buffers  # an exception's traceback keeps this frame
 
+    def _raise_there(self, error: RemoteError) -> NoReturn:
+        raise self._raised_there(error) from error.__cause__
+
     def _raised_there(self, error: RemoteError) -> BaseException:
         pickled: bytes = getattr(error, "pickled", b"")
         if pickled:
@@ -244,7 +239,7 @@ class Client(Closing):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *args, **kwargs: self.call(name, *args, **kwargs)
+        return functools.partial(self.call, name)
 
     @property
     def info(self) -> ConnectionInfo:

@@ -11,9 +11,10 @@ from . import _core
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["CallContext", "current_call", "handles", "handling"]
+__all__ = ["CallContext", "current", "current_call", "handles", "handling"]
 
-_current: contextvars.ContextVar[_core.CallContext] = contextvars.ContextVar("pannier-call")
+# The call that is handled. Set where there is no server of Python's; else by `handling`.
+current: contextvars.ContextVar[_core.CallContext] = contextvars.ContextVar("pannier-call")
 _thread = threading.local()
 
 
@@ -61,7 +62,7 @@ class CallContext:
 
 def current_call() -> CallContext:
     """The call that this thread, or this task, handles. Raises LookupError outside of handlers."""
-    return CallContext(_current.get())
+    return CallContext(current.get())
 
 
 class handling:
@@ -74,14 +75,14 @@ class handling:
         self._server = server
 
     def __enter__(self) -> None:
-        self._token = _current.set(self._context)
+        self._token = current.set(self._context)
         _thread.server = self._server
 
     def __exit__(self, *exception: object) -> None:
         _thread.server = None
-        _current.reset(self._token)
+        current.reset(self._token)
 
 
 def handles(server: Server) -> bool:
     """True on a thread that runs a handler of this server: it cannot wait for its own end."""
-    return getattr(_thread, "server", None) is server
+    return _core.handles(server) or getattr(_thread, "server", None) is server

@@ -13,10 +13,11 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import _core
+from ._cloudpickling import dumps_anything, dumps_by_value
 from ._exit import shut_down_at_exit
 from ._processes import Process, start_command, start_python
 from ._tasks import Task, WorkerDied
-from ._worker import dumps_anything, dumps_by_value
 from ._workers import Workers
 
 if TYPE_CHECKING:
@@ -108,23 +109,25 @@ class Executor(_Executor):
         What cannot be pickled fails the future that is returned. Raises RuntimeError after
         ``shutdown``, WorkerDied once the executor is broken.
         """
-        self._workers.check()
         if self._named and not isinstance(fn, str):
             raise TypeError(f"workers of another program have methods by name, not {fn!r}")
+        calls = self._workers.calls
         try:
             if self._named:
                 stream, buffers = dumps_anything((args, kwargs) if kwargs else args)
             elif self._by_value and _is_of_main(fn):
                 stream, buffers = dumps_by_value((fn, args, kwargs))
             else:
-                stream, buffers = dumps_anything((fn, args, kwargs))
+                short = None if kwargs else _core.dumps_call(fn, args)
+                stream, buffers = (short, []) if short else dumps_anything((fn, args, kwargs))
         except Exception as error:
+            self._workers.check()
             failed: Future[Any] = Future()
             failed.set_running_or_notify_cancel()
             failed.set_exception(error)
             return failed
-        task = Task(self._workers, fn if self._named else "", stream, buffers, bool(kwargs))
-        self._workers.add(task)
+        task = Task(calls, fn if self._named else "", stream, buffers, bool(kwargs))
+        calls.add(task)
         return task
 
     def call(self, fn: Any, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:

@@ -139,7 +139,7 @@ class Server:
         if not 1 <= len(name.encode()) <= 1024:
             raise ValueError("the name of a method has 1 to 1,024 bytes")
         self._methods[name] = function
-        self._core.method(
+        self._core.function(
             name, Handler(self, function), _signature(name, function), inspect.getdoc(function) or ""
         )
         return function

@@ -10,10 +10,10 @@ namespace nb = nanobind;
 
 namespace pannier::python {
 
-Callable::~Callable() {
+Reference::~Reference() {
   if (ShuttingDown()) return;
   const nb::gil_scoped_acquire gil;
-  Py_DECREF(function_);
+  Py_DECREF(object_);
 }
 
 namespace {
@@ -28,19 +28,19 @@ void CallOrPrint(nb::handle function) {
 }  // namespace
 
 std::function<void()> CallbackOf(nb::callable function) {
-  return [callable = std::make_shared<Callable>(std::move(function))] {
+  return [callable = std::make_shared<Reference>(std::move(function))] {
     if (ShuttingDown()) return;
     const nb::gil_scoped_acquire gil;
-    CallOrPrint(callable->function());
+    CallOrPrint(callable->get());
   };
 }
 
 std::function<void()> UndisturbedCallbackOf(nb::callable function) {
-  return [callable = std::make_shared<Callable>(std::move(function))] {
+  return [callable = std::make_shared<Reference>(std::move(function))] {
     if (ShuttingDown()) return;
     const nb::gil_scoped_acquire gil;
     const InterruptsLater later;
-    CallOrPrint(callable->function());
+    CallOrPrint(callable->get());
   };
 }
 

@@ -1,4 +1,4 @@
-// Python callables that the library calls, and may drop, on any thread.
+// Python objects that the library calls, and may drop, on any thread.
 #pragma once
 
 #include <functional>
@@ -7,18 +7,18 @@
 
 namespace pannier::python {
 
-// A reference that any thread may drop, with the GIL or without. Shared by copies of what holds it.
-// After the interpreter's end it is left to the end of the process.
-class Callable {
+// A reference that any thread may drop, with the GIL or without. After the interpreter's end it is
+// left to the end of the process.
+class Reference {
  public:
-  explicit Callable(nanobind::callable function) : function_(function.release().ptr()) {}
-  ~Callable();
-  Callable(const Callable&) = delete;
-  Callable& operator=(const Callable&) = delete;
-  nanobind::handle function() const { return function_; }
+  explicit Reference(nanobind::object object) : object_(object.release().ptr()) {}
+  ~Reference();
+  Reference(const Reference&) = delete;
+  Reference& operator=(const Reference&) = delete;
+  nanobind::handle get() const { return object_; }
 
  private:
-  PyObject* function_;
+  PyObject* object_;
 };
 
 // Calls `function` with the GIL, which its caller must not hold. What it raises is printed as

@@ -15,6 +15,8 @@
 #include "callable.h"
 #include "options.h"
 #include "pannier/rpc/receiver.h"
+#include "pickles.h"
+#include "signals.h"
 #include "status.h"
 #include "view.h"
 #include "wait.h"
@@ -106,15 +108,15 @@ bool Waited(Seconds timeout, Wait wait) {
   return true;
 }
 
+// Receives nothing: that would run callbacks of other calls, here.
 nb::object TryNext(PendingStream& self) {
-  // Asked first: what ends it later is told the next time.
-  const bool done = self.Done();
-  StatusOr<std::optional<RawResult>> item = Quickly([&] { return self.Next(Deadline::Now()); });
-  if (!done && KindOf(item.status()) == ErrorKind::kDeadlineExceeded && !self.Done()) {
-    return nb::bool_(false);
-  }
-  std::optional<RawResult> value = ValueOrRaise(std::move(item));
-  return value ? nb::object(TupleOf(*std::move(value))) : nb::none();
+  std::optional<StatusOr<std::optional<RawResult>>> next;
+  Quickly([&] {
+    if (self.Ready()) next.emplace(self.Next(Deadline::Now()));
+  });
+  if (!next) return nb::bool_(false);
+  std::optional<RawResult> item = ValueOrRaise(*std::move(next));
+  return item ? nb::object(TupleOf(*std::move(item))) : nb::none();
 }
 
 void BindPending(nb::module_& module) {
@@ -126,6 +128,16 @@ void BindPending(nb::module_& module) {
           },
           nb::sig("def take(self) -> tuple[View, list[View]]"),
           "The result of a call that is done, once.")
+      .def(
+          "load",
+          [](PendingCall& self, nb::handle loads) {
+            RawResult result = ValueOrRaise(Quickly([&] { return self.Wait(Deadline::Now()); }));
+            return Unpickled(std::move(result.stream), std::move(result.buffers), loads);
+          },
+          nb::arg("loads").none(),
+          nb::sig("def load(self, loads: collections.abc.Callable[[View, list[View]], typing.Any] "
+                  "| None) -> typing.Any"),
+          "The same, unpickled by loads, or by pickle.loads if it is None.")
       .def(
           "wait",
           [](PendingCall& self, Seconds timeout) {
@@ -149,7 +161,7 @@ void BindPending(nb::module_& module) {
            nb::sig("def next(self, timeout: float | None) -> tuple[View, list[View]] | None"))
       .def("try_next", &TryNext,
            nb::sig("def try_next(self) -> tuple[View, list[View]] | None | typing.Literal[False]"),
-           "As next, or False if there is none yet.")
+           "As next, or False if there is none yet; receives nothing.")
       .def(
           "wait",
           [](PendingStream& self, Seconds timeout) {
@@ -204,6 +216,8 @@ void BindClient(nb::module_& module) {
            nb::sig("def notify(self, " PANNIER_CALL_SIG ") -> None"))
       .def("dispatch",
            [](Client& self) {
+             // Once for all callbacks, each of which would ask for it.
+             const InterruptsLater later;
              const Status status = Quickly([&] { return self.Dispatch(); });
              // What ended the connection is told to its calls.
              if (KindOf(status) == ErrorKind::kInterrupted) Raise(status);

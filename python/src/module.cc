@@ -25,7 +25,9 @@ NB_MODULE(_core, module) {
   BindPool(module);
   BindConnection(module);
   BindClient(module);
+  BindCaller(module);
   BindServer(module);
+  BindCallStream(module);
   BindClaims(module);
   BindTrust(module);
   BindCodec(module);
@@ -45,6 +47,17 @@ NB_MODULE(_core, module) {
       nb::sig("def undisturbed(function: collections.abc.Callable[..., object], *arguments: "
               "typing.Any) -> None"),
       "Calls it; on the main thread, what Ctrl-C raises is raised afterwards.");
+  module.def(
+      "set_unless",
+      [](nb::handle object, nb::str guard, nb::str name, nb::handle value) {
+        const nb::object watched = object.attr(guard);
+        if (!watched.is(Py_False)) return false;
+        object.attr(name) = value;
+        return true;
+      },
+      nb::arg("object"), nb::arg("guard"), nb::arg("name"), nb::arg("value"),
+      "Sets object.name, unless object.guard is not False; tells whether it did. Both are plain "
+      "attributes, so no other thread runs in between: the GIL is held throughout.");
   module.def(
       "after_fork",
       [] {

@@ -13,6 +13,7 @@
 
 #include "bind.h"
 #include "callable.h"
+#include "handlers.h"
 #include "options.h"
 #include "pannier/rpc/call_context.h"
 #include "status.h"
@@ -24,26 +25,6 @@ namespace nb = nanobind;
 namespace pannier::python {
 namespace {
 
-// What a handler answers: (stream, buffers) or a Failure. REQUIRES: the GIL.
-StatusOr<RawResult> AnswerOf(nb::handle answer) {
-  if (nb::isinstance<RemoteFailure>(answer)) {
-    return MakeRemoteError(nb::cast<const RemoteFailure&>(answer));
-  }
-  const auto parts = nb::cast<nb::tuple>(answer);
-  RawResult result;
-  result.stream = OwnedBuffer(parts[0]);
-  for (nb::handle buffer : parts[1]) result.buffers.push_back(OwnedBuffer(buffer));
-  return result;
-}
-
-// REQUIRES: the GIL.
-StatusOr<RawResult> RunHandler(nb::handle function, RawCall& call) {
-  const nb::object answer = function(View(std::move(call.stream)), ViewsOf(std::move(call.buffers)),
-                                     call.keywords, call.context);
-  if (answer.is_none()) return RawResult();  // deferred
-  return AnswerOf(answer);
-}
-
 // The kind of which a class of pannier.errors is, so that callers in C++ know it too.
 ErrorKind KindNamed(std::string_view qualname) {
   for (uint8_t number = 1; number <= kLastErrorKind; ++number) {
@@ -52,20 +33,6 @@ ErrorKind KindNamed(std::string_view qualname) {
     }
   }
   return ErrorKind::kRemote;
-}
-
-RawHandler HandlerOf(nb::callable function) {
-  return [callable = std::make_shared<Callable>(std::move(function))](
-             RawCall& call) -> StatusOr<RawResult> {
-    if (ShuttingDown()) return MakeError(ErrorKind::kClosed, "the server's program is exiting");
-    const nb::gil_scoped_acquire gil;
-    const HandlerScope scope(*call.context);
-    try {
-      return RunHandler(callable->function(), call);
-    } catch (const std::exception& error) {  // a buffer of the result is not contiguous
-      return MakeError(ErrorKind::kRemote, error.what());
-    }
-  };
 }
 
 void BindContext(nb::module_& module) {
@@ -185,6 +152,18 @@ void BindServer(nb::module_& module) {
           nb::arg("options"), nb::arg("threads"), nb::arg("max_calls").none(),
           nb::arg("max_calls_per_peer").none(), nb::arg("max_call_bytes").none())
       .def(
+          "function",
+          [](Server& self, std::string name, nb::handle handler, std::string signature,
+             std::string doc) {
+            RawHandler raw = FunctionOf(handler);
+            MethodInfo info{std::move(signature), std::move(doc)};
+            Waiting([&] { self.RawMethod(std::move(name), std::move(raw), std::move(info)); });
+          },
+          nb::arg("name"), nb::arg("handler"), nb::arg("signature"), nb::arg("doc"),
+          nb::sig("def function(self, name: str, handler: object, signature: str, doc: str) -> "
+                  "None"),
+          "Calls the function of a handler: one of pannier._handlers.")
+      .def(
           "method",
           [](Server& self, std::string name, nb::callable function, std::string signature,
              std::string doc) {
@@ -210,6 +189,8 @@ void BindServer(nb::module_& module) {
       .def("stats", &StatsOf, nb::sig("def stats(self) -> dict[str, typing.Any]"))
       .def("stop", &Server::Stop, nb::call_guard<QuickScope>())
       .def_prop_ro("endpoint", &Server::endpoint);
+  module.def("handles", &Handles, nb::arg("server"), nb::sig("def handles(server: object) -> bool"),
+             "True if this thread runs a function of it.");
 }
 
 }  // namespace pannier::python

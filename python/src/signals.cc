@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 
 #include <Python.h>
 
@@ -21,7 +22,13 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 extern "C" void NoteInterrupt(int) { g_came.store(true, std::memory_order_relaxed); }
 
-bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
+// Is this the main thread? Unknown until first asked, and after a fork.
+thread_local std::optional<bool> t_main;
+
+bool OnMainThread() {
+  if (!t_main) t_main = syscall(SYS_gettid) == getpid();
+  return *t_main;
+}
 
 void Restore() {
   struct sigaction now;
@@ -38,10 +45,12 @@ InterruptsLater::InterruptsLater() {
   if (g_depth++ > 0) return;
   struct sigaction note = {};
   note.sa_handler = &NoteInterrupt;
-  sigaction(SIGINT, nullptr, &g_before);
+  sigaction(SIGINT, &note, &g_before);
   // Where it does not reach Python, it cuts nothing short.
-  if (g_before.sa_handler == SIG_DFL || g_before.sa_handler == SIG_IGN) return;
-  sigaction(SIGINT, &note, nullptr);
+  if (g_before.sa_handler == SIG_DFL || g_before.sa_handler == SIG_IGN) {
+    Restore();
+    return;
+  }
   // One that has come, and that Python has not handled yet, waits too.
   if (PyOS_InterruptOccurred() != 0) g_came.store(true, std::memory_order_relaxed);
 }
@@ -53,6 +62,7 @@ InterruptsLater::~InterruptsLater() {
 }
 
 void HandleSignalsAfterFork() {
+  t_main.reset();
   if (g_depth == 0) return;
   g_depth = 0;
   Restore();

@@ -42,9 +42,16 @@ void KeepRaised() {
 
 }  // namespace
 
-HandlerScope::HandlerScope(CallContext& call)
-    : outer_(std::exchange(t_handler, this)), call_(call) {}
+HandlerScope::HandlerScope(CallContext& call, nb::handle server)
+    : outer_(std::exchange(t_handler, this)), call_(call), server_(server) {}
 HandlerScope::~HandlerScope() { t_handler = outer_; }
+
+bool Handles(nb::handle server) {
+  for (const HandlerScope* scope = t_handler; scope != nullptr; scope = scope->outer_) {
+    if (scope->server_.is(server)) return true;
+  }
+  return false;
+}
 
 Status CheckHandledCall() {
   HandlerScope* const handler = t_handler;

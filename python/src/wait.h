@@ -57,7 +57,8 @@ void RaiseIfCallIsOver();
 // DeadlineExceeded and their like once nobody waits for the answer. Told once.
 class HandlerScope {
  public:
-  explicit HandlerScope(CallContext& call);
+  // `server` is the pannier.Server whose call it is; none of Python's if null.
+  explicit HandlerScope(CallContext& call, nanobind::handle server = {});
   ~HandlerScope();
   HandlerScope(const HandlerScope&) = delete;
   HandlerScope& operator=(const HandlerScope&) = delete;
@@ -65,9 +66,13 @@ class HandlerScope {
  private:
   HandlerScope* const outer_;
   CallContext& call_;
+  const nanobind::handle server_;
   bool told_ = false;
   friend Status CheckHandledCall();
+  friend bool Handles(nanobind::handle server);
 };
+// True if this thread handles a call of `server`, a pannier.Server.
+bool Handles(nanobind::handle server);
 // OK, or, once, why the call that this thread handles need not go on. REQUIRES: not the GIL.
 Status CheckHandledCall();
 

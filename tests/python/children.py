@@ -1,5 +1,6 @@
 """What the tests run in other processes. Each function takes a pipe to its test first."""
 
+import itertools
 import os
 import pickle
 import threading
@@ -176,6 +177,27 @@ class Broken:
 
     def __setstate__(self, state):
         raise RuntimeError("broken on purpose")
+
+
+def call_on_and_on(pipe, address, method, *args):
+    """Four threads call as fast as they can until that fails; says how often it did not."""
+    counts = []
+
+    def call():
+        with pannier.Client(address) as client:
+            for number in itertools.count():
+                try:
+                    client.call(method, *args)
+                except Exception:
+                    counts.append(number)
+                    return
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pipe.send(sum(counts))
 
 
 def serve(pipe, address, options=()):

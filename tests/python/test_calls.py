@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
+import inspect
+import signal
 import threading
 import time
 import traceback
@@ -274,6 +277,58 @@ def test_a_server_in_this_process(ipc):
         assert client.twice(1) == -1
 
 
+def test_call_takes_what_its_signature_says(ipc):
+    parameters = inspect.signature(pannier.Client.call).parameters
+    assert [*parameters] == ["self", "method", "args", "timeout", "retries", "kwargs"]
+    assert "far side" in pannier.Client.call.__doc__
+    server = pannier.Server(ipc)
+    server.method(lambda *args, **kwargs: (args, kwargs), name="all")
+    with server, pannier.Client(ipc, timeout=20) as client:
+        assert client.call("all") == ((), {})
+        assert client.call("all", 1, timeout=5, retries=2, key=[2]) == ((1,), {"key": [2]})
+        assert client.all(method="a", self=b"b") == ((), {"method": "a", "self": b"b"})
+        assert client.call("all", timeout=...) == client.call("all", timeout=None) == ((), {})
+        again = []
+        again.append(again)
+        ((array, same_one), kwargs) = client.call("all", np.arange(50_000), again, more=np.ones(9))
+        assert array.sum() == 1_249_975_000 and same_one[0] is same_one and kwargs["more"].sum() == 9
+        for wrong in (lambda: client.call(), lambda: client.call(3), lambda: client.call(b"all")):
+            with pytest.raises(TypeError, match="method"):
+                wrong()
+        for how in ({"timeout": "soon"}, {"retries": "often"}):
+            with pytest.raises(TypeError):
+                client.call("all", **how)
+        for how in ({"timeout": float("nan")}, {"timeout": None}):
+            with pytest.raises(ValueError):
+                client.call("all" if how["timeout"] else "\ud800", **how)
+        with pytest.raises(Exception, match="pickle"):
+            client.call("all", lambda: None)
+        assert client.in_flight == 0 and client.call("all", 1) == ((1,), {})
+
+    class Unready(pannier.Client):
+        def __init__(self):
+            pass
+
+    with pytest.raises(TypeError, match="__init__"):
+        Unready().call("all")
+
+
+def test_the_current_call_is_known_wherever_its_context_is(ipc):
+    server = pannier.Server(ipc)
+
+    @server.method
+    def names():
+        own = pannier.current_call().method
+        copied = contextvars.copy_context().run(lambda: pannier.current_call().method)
+        return own, copied, asyncio.run(asyncio.to_thread(lambda: pannier.current_call().method))
+
+    with server, pannier.Client(ipc, timeout=20) as client:
+        assert client.names() == ("names", "names", "names")
+        assert client.names() == ("names", "names", "names")
+    with pytest.raises(LookupError):
+        pannier.current_call()
+
+
 def test_wrong_methods(ipc):
     server = pannier.Server(ipc)
     with pytest.raises(TypeError):
@@ -307,6 +362,27 @@ def test_serve_forever_until_interrupted(ipc):
         server.serve_forever()
     thread.join(10)
     assert outcome == ["builtins.KeyboardInterrupt"]
+
+
+def test_a_server_that_always_has_calls_is_interrupted(child, ipc):
+    """Its method is in C, so nothing of Python runs on its thread."""
+    server = pannier.Server(ipc)
+    server.method(abs)
+    far = child(children.call_on_and_on, ipc, "abs", -1)
+    main = threading.main_thread().ident
+    timers = [
+        threading.Timer(1.0, lambda: signal.pthread_kill(main, signal.SIGINT)),
+        threading.Timer(20.0, server.close),  # it was not
+    ]
+    for timer in timers:
+        timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+    finally:
+        for timer in timers:
+            timer.cancel()
+    assert far.recv() > 0
 
 
 def test_stop_from_another_thread(ipc):

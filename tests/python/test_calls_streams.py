@@ -10,6 +10,7 @@ from calls_far import far, threads
 from conftest import eventually
 
 import pannier
+from pannier._cloudpickling import dumps_anything
 
 __all__ = ["far", "threads"]
 
@@ -160,3 +161,17 @@ def test_arrays_of_a_stream_go_home_one_by_one(far):
         kept.append(part[0])
     del part
     assert eventually(lambda: here.ask("leases") == 0)
+
+
+def test_a_look_for_the_next_item_receives_nothing(far):
+    """It would run what is to be called for other calls, on a thread that may hold any lock."""
+    core = far().client._core
+    arguments, _ = dumps_anything((3,))
+    stream = core.start_stream("count", arguments, (), False, 10.0, 16, True)
+    called = []
+    other = core.start("add", dumps_anything((1,))[0], (), False, 10.0, True)
+    other.on_done(lambda: called.append("done"))
+    time.sleep(0.3)  # the answers have come
+    assert stream.try_next() is False and not called
+    assert eventually(lambda: core.dispatch() or called)
+    assert stream.try_next() is not False

@@ -1,4 +1,5 @@
-"""A short run of tests/chaos: processes in C++ and Python, killed, stopped and lied to."""
+"""Short runs of tests/chaos: processes in C++ and Python, killed, stopped and lied to; and workers of
+an Executor."""
 
 import os
 import pathlib
@@ -17,3 +18,11 @@ def test_chaos():
     assert done.returncode == 0, done.stdout + done.stderr
     summary = done.stdout.splitlines()[-1]
     assert summary.startswith("chaos: seed ") and summary.endswith(" 0 violations"), summary
+
+
+def test_chaos_of_workers():
+    command = [sys.executable, ROOT / "tests/chaos/executor_chaos.py", "--seconds", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=115)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = done.stdout.splitlines()[-1]
+    assert summary.startswith("executor chaos: ") and summary.endswith(" 0 violations"), summary

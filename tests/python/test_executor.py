@@ -2,7 +2,11 @@
 
 import concurrent.futures
 import gc
+import io
+import pickle
+import pickletools
 import threading
+import types
 import weakref
 from concurrent.futures import as_completed, wait
 
@@ -13,6 +17,7 @@ from conftest import eventually, leases_out
 from executor_far import method
 
 import pannier
+from pannier._core import dumps_call
 
 __all__ = ["method"]
 
@@ -128,6 +133,31 @@ def test_answers_do_not_wait_for_a_long_call(method, tmp_path):
         assert [future.result(60) for future in futures] == list(range(50))
         gate.write_text("1")
         assert held.result(60) == "waited"
+
+
+def test_pickles_of_calls():
+    """What names a function is written by hand: as pickle.dumps would have it, or not at all."""
+    shared = [1, "a", (2, 2.5)]
+    for function in (abs, int, np.zeros, np.ndarray, far.add, far.Refuses, test_map):
+        for args in ((), (-1,), (shared, shared, "x" * 300, b"y" * 5000), tuple(range(50))):
+            stream = dumps_call(function, args)
+            call = pickle.loads(stream)
+            assert call == (function, args, {}) and call[0] is function
+            if len(args) == 4:
+                assert call[1][0] is call[1][1]  # the memo counts on
+            pickletools.dis(stream, out=io.StringIO())
+    moved = types.FunctionType(far.add.__code__, {}, "add")
+    moved.__module__ = far.__name__  # it is another of that name
+    nowhere = types.FunctionType(far.add.__code__, {}, "add")
+    nowhere.__module__ = None
+    lines = types.FunctionType(far.add.__code__, {}, "a\nb")
+    lines.__module__ = far.__name__
+    for function in (moved, nowhere, lines, lambda: 0, [].append, far.Refuses().__reduce__, 5, None):
+        assert dumps_call(function, ()) is None
+    for args in ((np.zeros(3),), (far.Refuses(),), (bytes(1 << 20),), ([[[[[[[[[1]]]]]]]]],)):
+        assert dumps_call(abs, args) is None
+    with pytest.raises(pickle.PicklingError, match="not the same object"):
+        pannier.dumps((moved, ()))
 
 
 # ---- Failures of one call

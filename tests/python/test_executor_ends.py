@@ -20,7 +20,7 @@ from conftest import eventually, leases_out
 from executor_far import alive, method
 
 import pannier
-from pannier._tasks import Packet
+from pannier._sent import LoneCall
 
 __all__ = ["method"]
 
@@ -214,7 +214,7 @@ def test_a_dead_worker_breaks_the_executor(method):
     waiting = [executor.submit(far.sleep, 5) for _ in range(6)]
     dying = executor.submit(far.die)
     waiting[0].cancel()
-    os.kill(executor._workers._workers[0].process.pid, signal.SIGKILL)
+    os.kill(executor._workers.all[0].process.pid, signal.SIGKILL)
     for future in [*waiting, dying]:
         if not future.cancelled():
             with pytest.raises(BrokenProcessPool):
@@ -285,7 +285,7 @@ def test_killed_at_random_under_load():
                 else:
                     futures.append(executor.submit(abs, -number))
             time.sleep(0.05)
-            workers = [worker for worker in list(executor._workers._workers) if worker.ready]
+            workers = [worker for worker in list(executor._workers.all) if worker.ready]
             if workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rng.choice(workers).process.pid, signal.SIGKILL)
@@ -322,7 +322,7 @@ def test_workers_of_another_program(worker_program):
             executor.call("nothing")
         with pytest.raises(TypeError, match="by name"):
             executor.submit(abs, -1)
-        pids = [worker.process.pid for worker in executor._workers._workers if worker.ready]
+        pids = [worker.process.pid for worker in executor._workers.all if worker.ready]
     assert not any(map(alive, pids))
 
 
@@ -390,15 +390,15 @@ def test_a_call_that_could_not_be_sent_to_a_worker_that_is_gone(replace, monkeyp
     with pannier.Executor(1, start_method="forkserver", replace=replace) as executor:
         pid = executor.submit(far.pid).result(60)
         workers = executor._workers
-        start = Packet.start
+        start = LoneCall.start
 
         def start_late(self):
-            monkeypatch.setattr(Packet, "start", start)
+            monkeypatch.setattr(LoneCall, "start", start)
             os.kill(pid, signal.SIGKILL)
-            assert eventually(lambda: not workers._workers, 20)
+            assert eventually(lambda: not workers.all, 20)
             return start(self)
 
-        monkeypatch.setattr(Packet, "start", start_late)
+        monkeypatch.setattr(LoneCall, "start", start_late)
         future = executor.submit(abs, -3)
         if replace:
             assert future.result(60) == 3

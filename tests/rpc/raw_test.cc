@@ -1,6 +1,8 @@
 // The raw level: bytes and buffers, errors, deadlines, and what happens around calls.
 #include <sys/wait.h>
 
+#include <poll.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -312,6 +314,56 @@ TEST_P(RawCalls, DispatchCompletesCallsThatNobodyWaitsFor) {
   EXPECT_TRUE(told);
   EXPECT_EQ(AsText(call->Wait()->stream.span()), "a");
   EXPECT_TRUE(client_->fd().ok());
+}
+
+TEST_P(RawCalls, OneDispatchEndsSomeDozensOfCalls) {
+  constexpr size_t kCalls = 200;
+  constexpr size_t kMost = 128;  // 64 that are answered, 64 whose time is over
+  Begin();
+  const auto fd = client_->fd();
+  ASSERT_TRUE(fd.ok());
+  // Ends all calls in flight, and returns how often that took a Dispatch that ended one.
+  const auto finish = [&] {
+    int times = 0;
+    const Deadline give_up = Soon();
+    while (client_->InFlight() > 0 && !give_up.Passed()) {
+      const size_t before = client_->InFlight();
+      EXPECT_TRUE(client_->Dispatch().ok());
+      const size_t ended = before - client_->InFlight();
+      EXPECT_LE(ended, kMost);
+      if (ended > 0) ++times;
+    }
+    return times;
+  };
+  std::vector<PendingCall> calls;
+  for (size_t i = 0; i < kCalls; ++i) {
+    auto call = client_->StartRaw("echo", {.stream = AsBytes("a")}, Soon());
+    ASSERT_TRUE(call.ok());
+    calls.push_back(*std::move(call));
+  }
+  while (server_->Stats().calls < kCalls) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  // What one leaves shows in the descriptor.
+  while (client_->InFlight() > 0) {
+    pollfd poll_fd{*fd, POLLIN, 0};
+    ASSERT_EQ(poll(&poll_fd, 1, 20'000), 1) << client_->InFlight();
+    const size_t before = client_->InFlight();
+    ASSERT_TRUE(client_->Dispatch().ok());
+    EXPECT_LE(before - client_->InFlight(), kMost);
+  }
+  for (PendingCall& call : calls) EXPECT_EQ(AsText(call.Wait()->stream.span()), "a");
+
+  calls.clear();
+  const Deadline end = In(absl::Milliseconds(50));
+  for (size_t i = 0; i < kCalls; ++i) {
+    auto call = client_->StartRaw("block", {}, end);
+    ASSERT_TRUE(call.ok());
+    calls.push_back(*std::move(call));
+  }
+  while (!end.Passed()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(client_->Overdue());
+  EXPECT_GE(finish(), 2);
+  EXPECT_FALSE(client_->Overdue());
+  release_ = true;
 }
 
 TEST_P(RawCalls, CloseFailsWhatIsInFlight) {

@@ -1,0 +1,38 @@
+// Pickles of objects that calls carry: by pickle.dumps where nothing else can matter, by the
+// package's Pickling else; and back. All need the GIL, and raise what pickling raises.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include <nanobind/nanobind.h>
+
+#include "pannier/base/buffer.h"
+#include "pannier/rpc/raw.h"
+#include "view.h"
+
+namespace pannier::python {
+
+// A stream and its buffers, in memory of Python objects that this keeps.
+class Pickled {
+ public:
+  // `pickling` is one of pannier.pickling.
+  Pickled(nanobind::handle object, nanobind::handle pickling);
+
+  ByteSpan stream() const;
+  std::span<const Buffer> buffers() const {
+    return borrowed_ ? borrowed_->buffers() : std::span<const Buffer>();
+  }
+
+ private:
+  nanobind::object stream_;  // bytes
+  std::optional<BorrowedBuffers> borrowed_;
+};
+
+// The same, to be answered with, which may outlive this thread's GIL: a short stream is copied.
+RawResult PickledResult(nanobind::handle object, nanobind::handle pickling);
+
+// The object of a message. `loads(stream, buffers)` unpickles it; None: pickle.loads does.
+nanobind::object Unpickled(Buffer stream, std::vector<Buffer> buffers, nanobind::handle loads);
+
+}  // namespace pannier::python

@@ -169,6 +169,22 @@ def test_a_server_that_nobody_has_is_gone(ipc, serves):
     assert eventually(lambda: (gc.collect(), gone())[1] is None)
 
 
+def stop():
+    raise StopIteration
+
+
+def test_a_method_that_fails_as_iterators_end_is_no_end(ipc):
+    async def every(stream):
+        return [item async for item in stream]
+
+    with pannier.Server(ipc) as server, pannier.Client(ipc, timeout=20) as client:
+        server.method(stop)
+        with pytest.raises(pannier.RemoteError, match="StopIteration"):
+            list(client.stream("stop"))
+        with pytest.raises(pannier.RemoteError, match="StopIteration"):
+            asyncio.run(every(client.stream("stop")))
+
+
 class Evil:
     ran = False
 

@@ -223,7 +223,7 @@ class Round:
             try:
                 for _ in concurrent.futures.as_completed(futures, PATIENCE):
                     pass
-            except TimeoutError:
+            except concurrent.futures.TimeoutError:
                 self.chaos.hangs(f"{self}: as_completed")
         elif way == 2:
             done = threading.Semaphore(0)
@@ -235,14 +235,15 @@ class Round:
                     break
         elif way == 3:
             for future in futures:
-                with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                ended = concurrent.futures.TimeoutError, concurrent.futures.CancelledError
+                with contextlib.suppress(*ended):
                     future.exception(0.001 * rng.random())
 
     def check(self, call):
         self.chaos.count("futures")
         try:
             error = call.future.exception(PATIENCE)
-        except TimeoutError:
+        except concurrent.futures.TimeoutError:
             self.chaos.hangs(f"{self}: call {call.number} ({call.future!r})")
             return
         except concurrent.futures.CancelledError:

@@ -58,7 +58,7 @@ void Channel::Open(const Agreement& agreement, std::unique_ptr<Link> link,
   if (lane == nullptr) return;
   lane_ = std::move(lane);
   info_.carrier = "lane";
-  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { return TakeFromLane(); });
+  lane_number_ = hub_->AddLane(lane_->inbox(), [this] { OnLane(); });
   if (lane_number_ != 0) return;
   End(SystemError(ENOMEM, "lane: its doorbell cannot be watched"));
 }

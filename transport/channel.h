@@ -165,6 +165,7 @@ class Channel final : public Connection, public std::enable_shared_from_this<Cha
   Status SendOnLane(const std::shared_ptr<Link>& link, const OutgoingMessage& message,
                     Deadline deadline);
   Status SendBeside(OutFrame& frame);
+  void OnLane();
   void TakeAllFromLane();
   // What a wait for a message looks at; null: nothing is read.
   const LaneReader* OwnLane() const {

@@ -11,6 +11,8 @@ namespace {
 
 // Who waits for one message takes one off the lane. After so many he takes all that is there.
 constexpr uint32_t kTakeAllEach = 16;
+// Records that one turn takes off a lane: the hub's other channels have theirs.
+constexpr int kRecordsPerTurn = 256;
 
 }  // namespace
 
@@ -91,6 +93,10 @@ bool Channel::TakeStraight(Message* message) {
   // So that the ring does not stay full whose reader is the slower side.
   if (++straight_ % kTakeAllEach == 0) TakeAllFromLane();
   return true;
+}
+
+void Channel::OnLane() {
+  for (int i = 0; i < kRecordsPerTurn && TakeFromLane(); ++i) continue;
 }
 
 void Channel::TakeAllFromLane() {

@@ -108,7 +108,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   bool found = false;
   if (!lanes_.empty()) {
     lanes_.WakeFew();
-    ServeLanes(done);
+    lanes_.Serve();
     if (!done() && std::exchange(*may_spin, false)) {
       start = SpinTime::Clock::now();
       const int64_t tick = TimerTick();
@@ -120,7 +120,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
             TimerTick() == tick ? SpinTime::Duration::zero() : SpinTime::Clock::now() - start;
         took <= 2 * (until - start) ? spin_time_.Paid() : spin_time_.InVain(took);
         if (own != nullptr && !own->Empty()) return false;
-        ServeLanes(done);
+        lanes_.Serve();
       } else {
         in_vain = until <= deadline.when();
       }
@@ -135,12 +135,6 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   const bool ask = Sleep(lock, found ? Deadline::Now() : Earlier(deadline, timer), done);
   if (in_vain) spin_time_.InVain(SpinTime::Clock::now() - start);
   return ask;
-}
-
-bool Hub::ServeLanes(absl::FunctionRef<bool()> done) {
-  // What is left on a lane would have to show in the exposed descriptor, again and again.
-  if (timer_.valid()) return lanes_.Serve([] { return false; });
-  return lanes_.Serve(done);
 }
 
 bool Hub::SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until) {
@@ -160,8 +154,8 @@ bool Hub::ServeOnce(Lock& lock) {
   if (on_duty_ || IsShutdown()) return false;
   on_duty_ = true;
   lanes_.WakeFew();
+  const bool on_lanes = lanes_.Serve();
   const auto never = [] { return false; };
-  const bool on_lanes = lanes_.Serve(never);
   ReceiveFrames(never);
   OnTimer();
   Sleep(lock, Deadline::Now(), never);
@@ -256,7 +250,7 @@ bool Hub::Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done) {
       on_event();
     }
   }
-  ServeLanes(done);
+  lanes_.Serve();
   ReceiveFrames(done);
   return signal;
 }
@@ -304,9 +298,9 @@ void Hub::Unwatch(uint64_t number) {
   watches_.erase(watch);
 }
 
-uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one) {
+uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
   const int doorbell = inbox->doorbell().fd();
-  const uint64_t number = lanes_.Add(std::move(inbox), std::move(take_one));
+  const uint64_t number = lanes_.Add(std::move(inbox), std::move(on_records));
   const uint64_t watch = Watch(doorbell, [this, number] { lanes_.Wake(number); });
   if (watch == 0) {
     lanes_.Remove(number);

@@ -62,10 +62,9 @@ class Hub : public std::enable_shared_from_this<Hub> {
   uint64_t Watch(int fd, std::function<void()> on_event);
   void Unwatch(uint64_t number);
 
-  // Serves a lane with the rest: calls `take_one`, as of LaneSet::Add, on the thread that has the
-  // duty when something is on it. Returns a number for RemoveLane; 0 if the kernel has no memory
-  // for it.
-  uint64_t AddLane(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one);
+  // Serves a lane with the rest: calls `on_records` on the thread that has the duty when
+  // something is on it. Returns a number for RemoveLane; 0 if the kernel has no memory for it.
+  uint64_t AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records);
   void RemoveLane(uint64_t number);
 
   // What Wait asks for may have changed, by another thread than the one on duty.
@@ -108,7 +107,6 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // wait, and used up. True if the caller's interrupt hook should be asked.
   bool TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
                 const LaneReader* own, bool* may_spin);
-  bool ServeLanes(absl::FunctionRef<bool()> done);
   bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
   // Until `done`, or nothing is there.
   void ReceiveFrames(absl::FunctionRef<bool()> done);

@@ -9,17 +9,12 @@ namespace {
 constexpr size_t kFew = 4;
 // Looks between two at the clock.
 constexpr int kLooksPerTime = 16;
-// Records that one turn takes off a lane: the hub's other lanes have theirs.
-constexpr int kRecordsPerTurn = 256;
-// Who waits for one message takes one. In one turn of so many he takes all, so that the ring of a
-// lane whose reader is slower than its writer does not stay full.
-constexpr uint64_t kTakeAllEach = 16;
 
 }  // namespace
 
-uint64_t LaneSet::Add(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one) {
+uint64_t LaneSet::Add(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records) {
   const uint64_t number = next_++;
-  lanes_.emplace(number, Lane{std::move(inbox), std::move(take_one)});
+  lanes_.emplace(number, Lane{std::move(inbox), std::move(on_records)});
   awake_.push_back(number);
   looked_at_is_old_ = true;
   return number;
@@ -32,21 +27,15 @@ void LaneSet::Remove(uint64_t number) {
   if (!spinning_) looked_at_.clear();  // its memory and descriptors are not kept
 }
 
-bool LaneSet::Serve(absl::FunctionRef<bool()> done) {
-  const bool all = ++serves_ % kTakeAllEach == 0 || awake_.size() > kFew;
+bool LaneSet::Serve() {
   bool any = false;
-  // By index, as lanes come and go meanwhile. Who was served last is last.
+  // By index, as lanes come and go meanwhile.
   for (size_t i = 0; i < awake_.size(); ++i) {
-    const size_t at = (first_ + i) % awake_.size();
-    const Lane& lane = lanes_.at(awake_[at]);
+    const Lane& lane = lanes_.at(awake_[i]);
     if (lane.inbox->reader().Empty()) continue;
     any = true;
-    const std::function<bool()> take_one = lane.take_one;  // it may remove itself
-    for (int taken = 0; taken < kRecordsPerTurn && take_one(); ++taken) {
-      if (all || !done()) continue;
-      first_ = at + 1;
-      return true;
-    }
+    const std::function<void()> on_records = lane.on_records;  // it may remove itself
+    on_records();
   }
   return any;
 }

@@ -17,7 +17,6 @@
 #include <mutex>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "pannier/shm/lane.h"
 #include "pannier/shm/spin_time.h"
 
@@ -27,15 +26,14 @@ class LaneSet {
  public:
   using Lock = std::unique_lock<std::mutex>;
 
-  // `take_one` takes the next record off the lane; false if it found none, or the lane is not read
-  // any more. It may remove the lane. Returns a number for the others.
-  uint64_t Add(std::shared_ptr<LaneInbox> inbox, std::function<bool()> take_one);
+  // `on_records` is called when something is on the lane; it takes off what it likes, and may
+  // remove the lane. Returns a number for the others.
+  uint64_t Add(std::shared_ptr<LaneInbox> inbox, std::function<void()> on_records);
   void Remove(uint64_t number);
   bool empty() const { return lanes_.empty(); }
 
-  // Takes off each lane that is awake what is on it, or, where that is few lanes, as much as `done`
-  // needs; true if something was there.
-  bool Serve(absl::FunctionRef<bool()> done);
+  // Calls on_records for each lane that is awake and has something; true if one had.
+  bool Serve();
   // The lane's doorbell is readable: from now on it is awake.
   void Wake(uint64_t number);
   // Wakes the lanes that a waiting thread had better look at: all, if they are few.
@@ -49,7 +47,7 @@ class LaneSet {
  private:
   struct Lane {
     std::shared_ptr<LaneInbox> inbox;
-    std::function<bool()> take_one;
+    std::function<void()> on_records;
     bool armed = false;
   };
   // True if it was armed and its writer took the bell: it rings, or did.
@@ -62,8 +60,6 @@ class LaneSet {
   bool looked_at_is_old_ = false;  // awake_ has changed since
   bool spinning_ = false;
   uint64_t next_ = 1;
-  uint64_t serves_ = 0;
-  size_t first_ = 0;  // of awake_, in the next Serve
 };
 
 }  // namespace pannier

@@ -14,6 +14,7 @@
 
 #include "bind.h"
 #include "options.h"
+#include "pickles.h"
 #include "plain.h"
 #include "status.h"
 #include "view.h"
@@ -25,9 +26,6 @@ namespace pannier::python {
 namespace {
 
 using Seconds = std::optional<double>;
-
-// A stream that is unpickled of a copy.
-constexpr size_t kShortStream = 4096;
 
 // In the order of Carrier.
 constexpr std::array<const char*, 3> kCarriers = {"auto", "zmq", "lane"};
@@ -77,11 +75,6 @@ void BindOptions(nb::module_& module) {
           "Seconds.");
 }
 
-// Kept until the process ends.
-PyObject* FunctionOfPickle(const char* name) {
-  return nb::object(nb::module_::import_("pickle").attr(name)).release().ptr();
-}
-
 // Both raise, and give up the GIL only where they may have to wait.
 
 void Put(Connection& self, const OutgoingMessage& message, Seconds timeout) {
@@ -115,16 +108,8 @@ void Send(Connection& self, nb::handle stream, nb::handle buffers, Seconds timeo
 
 bool SendPlain(Connection& self, nb::handle object, Seconds timeout) {
   if (!IsPlain(object)) return false;
-  static PyObject* const dumps = FunctionOfPickle("dumps");
-  static PyObject* const protocol = PyLong_FromLong(5);
-  PyObject* arguments[] = {object.ptr(), protocol};
-  const auto stream =
-      nb::steal(PyObject_Vectorcall(dumps, arguments, std::size(arguments), nullptr));
-  if (!stream.is_valid()) throw nb::python_error();
-  Put(self,
-      {.stream = {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(stream.ptr())),
-                  static_cast<size_t>(PyBytes_GET_SIZE(stream.ptr()))}},
-      timeout);
+  const nb::object stream = DumpsPlain(object);
+  Put(self, {.stream = BytesOf(stream)}, timeout);
   return true;
 }
 
@@ -134,23 +119,8 @@ nb::tuple Receive(Connection& self, Seconds timeout, bool readonly) {
 }
 
 nb::object ReceiveObject(Connection& self, Seconds timeout, bool readonly, nb::handle loads) {
-  static PyObject* const pickle_loads = FunctionOfPickle("loads");
   Message message = Take(self, timeout, readonly);
-  if (!message.buffers.empty() || message.stream.size() > kShortStream || !loads.is_none()) {
-    nb::object stream = nb::cast(View(std::move(message.stream)));
-    nb::object buffers = ViewsOf(std::move(message.buffers));
-    if (!loads.is_none()) return loads(stream, buffers);
-    return nb::handle(pickle_loads)(stream, nb::arg("buffers") = buffers);
-  }
-  // Bytes of Python's own: a View would cost more than this copy.
-  const ByteSpan stream = message.stream.span();
-  const auto bytes = nb::steal(PyBytes_FromStringAndSize(
-      reinterpret_cast<const char*>(stream.data()), static_cast<Py_ssize_t>(stream.size())));
-  if (!bytes.is_valid()) throw nb::python_error();
-  message = {};
-  const auto object = nb::steal(PyObject_CallOneArg(pickle_loads, bytes.ptr()));
-  if (!object.is_valid()) throw nb::python_error();
-  return object;
+  return Unpickled(std::move(message.stream), std::move(message.buffers), loads);
 }
 
 bool Poll(Connection& self, Seconds timeout) {

@@ -23,7 +23,8 @@ nb::object OrRaise(PyObject* object) {
   return nb::steal(object);
 }
 
-// The stream of a plain object: bytes.
+}  // namespace
+
 nb::object DumpsPlain(nb::handle object) {
   static PyObject* const dumps = FunctionOfPickle("dumps");
   static PyObject* const protocol = PyLong_FromLong(5);
@@ -35,8 +36,6 @@ ByteSpan BytesOf(nb::handle bytes) {
   return {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.ptr())),
           static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
 }
-
-}  // namespace
 
 Pickled::Pickled(nb::handle object, nb::handle pickling) {
   if (IsPlain(object)) {

@@ -1,5 +1,6 @@
-// Pickles of objects that calls carry: by pickle.dumps where nothing else can matter, by the
-// package's Pickling else; and back. All need the GIL, and raise what pickling raises.
+// Pickles of the objects that calls and messages carry: by pickle.dumps where nothing else can
+// matter, by the package's Pickling else; and back. All need the GIL, and raise what pickling
+// raises.
 #pragma once
 
 #include <optional>
@@ -12,6 +13,11 @@
 #include "view.h"
 
 namespace pannier::python {
+
+// The stream of a plain object (plain.h): a bytes object.
+nanobind::object DumpsPlain(nanobind::handle object);
+// What a bytes object holds.
+ByteSpan BytesOf(nanobind::handle bytes);
 
 // A stream and its buffers, in memory of Python objects that this keeps.
 class Pickled {

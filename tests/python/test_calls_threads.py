@@ -98,10 +98,12 @@ def waiting(ipc):
         thread = threading.Thread(target=client.call, args=("wait", 20))
         thread.start()
         assert eventually(lambda: client.in_flight == 1)
-        yield client
-        assert client.in_flight == 1
-        over.set()
-        thread.join()
+        try:
+            yield client
+            assert client.in_flight == 1  # it went on receiving
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_a_task_is_late_while_another_thread_receives(waiting):

@@ -158,10 +158,10 @@ int Init(PyObject* self, PyObject* arguments, PyObject*) {
     if (PyArg_ParseTuple(arguments, "OOOO:_Caller", &client, &pickling, &loads, &timeout) == 0) {
       throw nb::python_error();
     }
-    auto state =
-        std::make_unique<State>(nb::cast<std::shared_ptr<Client>>(nb::handle(client)),
-                                nb::borrow(pickling), nb::borrow(loads), SecondsOf(timeout));
-    own = state.release();
+    own = new State{.client = nb::cast<std::shared_ptr<Client>>(nb::handle(client)),
+                    .pickling = nb::borrow(pickling),
+                    .loads = nb::borrow(loads),
+                    .timeout = SecondsOf(timeout)};
     return 0;
   });
 }

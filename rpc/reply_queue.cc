@@ -42,11 +42,13 @@ ReplyQueue::Reply ReplyQueue::ErrorReply(uint64_t call_id, const Status& status,
 
 Status ReplyQueue::SendOrKeep(Reply&& reply) {
   std::vector<std::function<void()>> failed;
+  std::vector<Reply> over;
   Status kept;
   {
     const std::lock_guard lock(mutex_);
     kept = SendOrKeepLocked(std::move(reply));
     failed.swap(failed_);
+    over.swap(over_);
   }
   for (const auto& tell : failed) tell();
   return kept;
@@ -58,7 +60,8 @@ Status ReplyQueue::SendOrKeepLocked(Reply&& reply) {
   if (auto placed =
           PlaceInPool(*connection_, reply.buffers, limits_.inline_threshold, Deadline::Now());
       placed.ok()) {
-    reply.buffers = *std::move(placed);
+    reply.buffers.swap(*placed);
+    over_.push_back({.call_id = reply.call_id, .buffers = *std::move(placed)});
   }
   reply.bytes = BytesOf(reply);
   if (reply.bytes >
@@ -84,14 +87,17 @@ uint64_t ReplyQueue::BytesOf(const Reply& reply) const {
 
 void ReplyQueue::Flush() {
   std::vector<std::function<void()>> failed;
+  std::vector<Reply> over;
   {
     const std::lock_guard lock(mutex_);
     while (!waiting_.empty() && Attempt(waiting_.front())) {
       waiting_bytes_ -= waiting_.front().bytes;
+      over_.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
     }
     waits_ = !waiting_.empty();
     failed.swap(failed_);
+    over.swap(over_);
   }
   for (const auto& tell : failed) tell();
 }
@@ -119,9 +125,10 @@ bool ReplyQueue::Attempt(Reply& reply) {
   }
   if (sent.ok() || reply.is_error) return true;
   if (reply.failed) failed_.push_back(std::move(reply.failed));
-  const uint64_t bytes = reply.bytes;  // what it is counted with
-  reply = ErrorReply(reply.call_id, Annotate(sent, "the result could not be sent"), reply.deadline);
-  reply.bytes = bytes;
+  Reply error =
+      ErrorReply(reply.call_id, Annotate(sent, "the result could not be sent"), reply.deadline);
+  error.bytes = reply.bytes;  // what it is counted with
+  over_.push_back(std::exchange(reply, std::move(error)));
   return Attempt(reply);
 }
 

@@ -48,12 +48,13 @@ class ReplyQueue {
  private:
   struct Reply {
     uint64_t call_id;
-    std::string envelope;
-    Buffer stream;
-    std::vector<Buffer> buffers;
-    Deadline deadline;  // the caller's
-    Deadline patience;  // for memory of the pool; Never before the first attempt
-    bool is_error;
+    std::string envelope = {};
+    Buffer stream = {};
+    std::vector<Buffer> buffers = {};
+    Deadline deadline = Deadline::Never();  // the caller's
+    Deadline patience =
+        Deadline::Never();  // for memory of the pool; Never before the first attempt
+    bool is_error = false;
     std::function<void()> failed = {};  // of an item
     uint64_t bytes = 0;  // of memory that it holds while it waits, but for the pool's
   };
@@ -72,6 +73,8 @@ class ReplyQueue {
   std::atomic<bool> waits_{false};
   uint64_t waiting_bytes_ = 0;                 // sum of their bytes
   std::vector<std::function<void()>> failed_;  // to be called when the lock is gone
+  // To be destroyed when the lock is gone: the end of a buffer may need another, as the GIL.
+  std::vector<Reply> over_;
 };
 
 }  // namespace pannier::rpc

@@ -108,7 +108,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   bool found = false;
   if (!lanes_.empty()) {
     lanes_.WakeFew();
-    lanes_.Serve();
+    if (lanes_.Serve()) NotifyWaiters();  // who spins below lets nobody wait for that
     if (!done() && std::exchange(*may_spin, false)) {
       start = SpinTime::Clock::now();
       const int64_t tick = TimerTick();

@@ -192,6 +192,8 @@ class Dispatch:
             if claims is None:
                 return False
         with worker.sending, self._lock:
+            if self._workers.broken is not None:
+                return False  # nobody would send them; they fail with their worker
             begun = claims.recall((worker.number - 1) & 0xFFFFFFFF)
             taken = [task for sent in worker.sent for task in sent.take_back(begun)]
             self.queue.extendleft(reversed(taken))

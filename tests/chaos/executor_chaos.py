@@ -223,7 +223,7 @@ class Round:
             try:
                 for _ in concurrent.futures.as_completed(futures, PATIENCE):
                     pass
-            except TimeoutError:
+            except concurrent.futures.TimeoutError:
                 self.chaos.hangs(f"{self}: as_completed")
         elif way == 2:
             done = threading.Semaphore(0)
@@ -235,14 +235,15 @@ class Round:
                     break
         elif way == 3:
             for future in futures:
-                with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                ended = concurrent.futures.TimeoutError, concurrent.futures.CancelledError
+                with contextlib.suppress(*ended):
                     future.exception(0.001 * rng.random())
 
     def check(self, call):
         self.chaos.count("futures")
         try:
             error = call.future.exception(PATIENCE)
-        except TimeoutError:
+        except concurrent.futures.TimeoutError:
             self.chaos.hangs(f"{self}: call {call.number} ({call.future!r})")
             return
         except concurrent.futures.CancelledError:
@@ -322,6 +323,11 @@ class Chaos:
         threads = sorted(thread.name for thread in threading.enumerate())
         return len(os.listdir("/proc/self/fd")), threads, leases_out()
 
+    def at_rest(self):
+        """Whether the threads of executors are gone: one that is shut down without waiting ends later."""
+        names = [thread.name for thread in threading.enumerate()]
+        return not any(name.startswith(("pannier-shutdown", "pannier-worker")) for name in names)
+
     def summary(self, seconds):
         counts = self.counts
         return (
@@ -335,6 +341,8 @@ class Chaos:
         start = printed = time.monotonic()
         with self.counters:
             Round(self, 1.0, faults=False).run(faults=False)
+            if not eventually(self.at_rest):
+                self.violation(f"an executor without faults leaves {self.settled()}")
             before = self.settled()
             while (left := start + self.options.seconds - time.monotonic()) > 0:
                 this = Round(self, min(left, self.random.uniform(0.5, 5.0)), faults=True)

@@ -62,16 +62,16 @@ def test_map(shared):
     with pytest.raises(ValueError, match="chunksize"):
         shared.map(abs, [1], chunksize=0)
     got = []
-    with pytest.raises(TimeoutError):
+    with pytest.raises(concurrent.futures.TimeoutError):
         got.extend(shared.map(far.sleep, [0, 0, 3], [1, 2, 3], timeout=1))
     assert shared.submit(abs, -1).result(60) == 1
 
 
 def test_timeouts(shared):
     future = shared.submit(far.sleep, 0.5, "slept")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(concurrent.futures.TimeoutError):
         future.result(0.05)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(concurrent.futures.TimeoutError):
         future.exception(0.05)
     assert wait([future], 0.05).not_done == {future}
     assert future.result(60) == "slept" and future.exception() is None

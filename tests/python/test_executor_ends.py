@@ -326,6 +326,17 @@ def test_workers_of_another_program(worker_program):
     assert not any(map(alive, pids))
 
 
+def test_a_program_whose_answer_is_that_it_lost_a_connection():
+    """Of its own, to somebody else: the worker lives and goes on."""
+    program = os.path.join(os.path.dirname(__file__), "worker_program.py")
+    with pannier.Executor(1, command=[sys.executable, program]) as executor:
+        for _ in range(3):
+            with pytest.raises(pannier.ConnectionLost, match="elsewhere") as error:
+                executor.call("lose", "elsewhere", timeout=60)
+            assert not isinstance(error.value, pannier.WorkerDied)
+            assert executor.call("scale", np.ones(1), 2.0, timeout=60)[0] == 2
+
+
 def test_a_program_that_is_no_worker():
     executor = pannier.Executor(1, command=["true"])
     with pytest.raises(BrokenProcessPool, match="true"):

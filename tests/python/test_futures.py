@@ -1,6 +1,7 @@
 """Futures that make their lock when somebody needs it: as concurrent.futures says, whoever looks, and
 when."""
 
+import concurrent.futures
 import sys
 import threading
 from concurrent.futures import CancelledError, Future, InvalidStateError, as_completed, wait
@@ -30,7 +31,7 @@ def test_the_life_of_a_future(kind, watched):
 
     future = new()
     assert not (future.running() or future.done() or future.cancelled())
-    with pytest.raises(TimeoutError):
+    with pytest.raises(concurrent.futures.TimeoutError):
         future.result(0.001)
     assert future.set_running_or_notify_cancel() and future.running() and not future.cancel()
     future.set_result(5)

@@ -21,6 +21,11 @@ def scale(x, k):
     return k * x
 
 
+@server.method
+def lose(what):
+    raise pannier.ConnectionLost(what)
+
+
 def watch():
     os.read(options.parent_fd, 1)
     os._exit(0)

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <iostream>
 #include <thread>
+#include <utility>
 
 #include <poll.h>
 

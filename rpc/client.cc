@@ -176,6 +176,12 @@ Status Client::ConnectAgain(std::unique_lock<std::mutex>& lock, Deadline deadlin
   lock.unlock();
   auto connection = Connection::Connect(endpoint_, options_.transport,
                                         Earlier(deadline, Deadline::After(kOneAttempt)));
+  // The first connection says whether what comes may be unpickled; one that is trusted less is no
+  // substitute.
+  if (connection.ok() && info().same_user && !(*connection)->info().same_user) {
+    (*connection)->Close();
+    connection = MakeError(ErrorKind::kRefused, "the server may not be of the same user any more");
+  }
   Status interrupted;
   if (KindOf(connection.status()) == ErrorKind::kInterrupted) {
     interrupted = connection.status();
@@ -230,7 +236,10 @@ StatusOr<RawResult> Client::CallRaw(std::string_view method, const RawArgs& args
   StatusOr<RawResult> result = CallOnce(method, args, options.deadline);
   absl::Duration pause = kFirstPause;
   for (int left = options.retries; left > 0 && MayTryAgain(result.status()); --left) {
-    if (options.deadline.Remaining() <= pause || !Pause(pause, options_.transport)) break;
+    if (options.deadline.Remaining() <= pause) break;
+    if (!Pause(pause, options_.transport)) {
+      return MakeError(ErrorKind::kInterrupted, "interrupted before the call was made again");
+    }
     pause = std::min(2 * pause, kLongestPause);
     result = CallOnce(method, args, options.deadline);
   }

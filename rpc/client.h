@@ -43,7 +43,8 @@ struct ClientOptions {
   TransportOptions transport;
   absl::Duration connect_timeout = absl::Seconds(10);
   // When the connection was lost, the next call connects again, and takes at most so long about it,
-  // trying at growing intervals. Zero: it fails as the first one did.
+  // trying at growing intervals. Zero: it fails as the first one did. Where the kernel attested
+  // that the server was of the same user, another connection counts only if it does so again.
   absl::Duration reconnect_timeout = absl::ZeroDuration();
 };
 
@@ -250,7 +251,7 @@ class Client : public std::enable_shared_from_this<Client> {
   // Receives replies until none is there to take, or some dozens were, waiting for the first until
   // `deadline`, and completes their calls; also those whose deadline has passed, some dozens of
   // them. For event loops: poll fd(), which stays readable while replies are left, then Dispatch().
-  // Does nothing while another thread waits for replies, as that one receives them.
+  // Receives nothing while another thread waits for replies, as that one does.
   // Errors: what ended the connection, when nothing is left to receive; Interrupted; kSystem (a
   // message could not be opened, and all calls in flight failed with that).
   Status Dispatch(Deadline deadline = Deadline::Now());

@@ -163,12 +163,14 @@ void ClientCore::OnChange(CallState& call, std::function<void()> change) {
 
 void ClientCore::Abandon(CallState& call, bool tell) {
   if (Forked(epoch_)) return;
+  // Destroyed under no lock: what they hold may need the GIL to die, whose holder may wait for it.
+  std::function<void()> on_done, on_change;
   {
     Lock lock(mutex_);
     if (call.done) return;
     Callbacks callbacks;
-    call.on_done = nullptr;
-    call.on_change = nullptr;
+    on_done.swap(call.on_done);
+    on_change.swap(call.on_change);
     call.items.clear();
     Complete(call, MakeError(ErrorKind::kCancelled, absl::StrCat(Describe(call), ": cancelled")),
              &callbacks);

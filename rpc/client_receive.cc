@@ -138,20 +138,24 @@ void ClientCore::SendCredits(Lock& lock) {
 Status ClientCore::Dispatch(Deadline deadline) {
   PANNIER_RETURN_IF_ERROR(CheckUsable());
   Lock lock(mutex_);
-  while (on_duty_) {
+  Status waited;
+  while (on_duty_ && waited.ok()) {
     CallWaiter waiter;
-    Status waited = SleepAsFollower(lock, waiter, deadline);
-    if (KindOf(waited) == ErrorKind::kInterrupted) return waited;
-    if (!waited.ok() && on_duty_) return absl::OkStatus();
+    waited = SleepAsFollower(lock, waiter, deadline);
+  }
+  if (KindOf(waited) == ErrorKind::kInterrupted) {
+    PassDuty();
+    return waited;
   }
   Status received = ended_;
   Deadline until = deadline;
   for (size_t count = 0; count < kMostPerDispatch && received.ok() && ended_.ok(); ++count) {
-    if (on_duty_) break;  // a callback waits, or a thread took over while callbacks ran
+    if (on_duty_) break;  // still; or a callback waits, or a thread took over while they ran
     received = ReceiveOne(lock, until);
     until = Deadline::Now();
   }
   if (!credits_due_.empty()) SendCredits(lock);
+  // Also while another thread has the duty, which looks at the time of its own call alone.
   if (next_expiry_.Passed()) {
     Callbacks callbacks;
     ExpireCalls(&callbacks);
@@ -294,7 +298,7 @@ void ClientCore::EndAll(const Status& status, Callbacks* callbacks) {
 bool ClientCore::Overdue() const {
   if (Forked(epoch_)) return false;
   const Lock lock(mutex_);
-  return next_expiry_.Passed() && !on_duty_;
+  return next_expiry_.Passed();
 }
 
 void ClientCore::ExpireCalls(Callbacks* callbacks) {

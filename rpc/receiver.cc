@@ -82,7 +82,11 @@ bool Receiver::Serve() {
     std::vector<std::shared_ptr<Client>> clients;
     std::vector<pollfd> fds{{wake_.get(), POLLIN, 0}};
     for (auto& client : Clients()) {
-      if (!client->Unattended()) continue;
+      if (!client->Unattended()) {
+        // Who waits for a call of his own does not look at the time of others.
+        while (client->Overdue() && !stop_) client->Dispatch().IgnoreError();
+        continue;
+      }
       const StatusOr<int> fd = client->fd();
       if (!fd.ok()) {
         client->Dispatch().IgnoreError();  // its end is told to its calls

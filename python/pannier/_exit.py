@@ -17,7 +17,6 @@ import weakref
 from typing import Protocol
 
 from . import _core
-from ._futures import stop_receiving
 
 # How long threads have to come out of the library.
 _PATIENCE_SECONDS = 2.0
@@ -27,12 +26,17 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
 class _Workers(Protocol):
     def shutdown(self, wait: bool = ..., cancel: bool = ...) -> None: ...
 
 
 _connections: weakref.WeakSet[_Closable] = weakref.WeakSet()
 _listeners: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_receivers: weakref.WeakSet[_Stoppable] = weakref.WeakSet()
 _workers: weakref.WeakSet[_Workers] = weakref.WeakSet()
 _in_multiprocessing = False
 
@@ -47,6 +51,12 @@ def close_at_exit(thing: _Closable, *, listens: bool = False) -> None:
     """Closes `thing` when the interpreter ends, if it lives until then. What listens is closed
     last: a connection to it in the same process would linger, to tell it goodbye."""
     (_listeners if listens else _connections).add(thing)
+    _close_in_child()
+
+
+def stop_at_exit(receiver: _Stoppable) -> None:
+    """Stops what receives for others when the interpreter ends, before these are closed."""
+    _receivers.add(receiver)
     _close_in_child()
 
 
@@ -65,7 +75,8 @@ def _finish_calls() -> None:
 
 def _close_all() -> None:
     _finish_calls()
-    stop_receiving()
+    for receiver in [*_receivers]:
+        receiver.stop()
     for thing in [*_connections, *_listeners]:
         thing.close()
     _core.shutdown(_PATIENCE_SECONDS)
@@ -81,6 +92,7 @@ def _after_fork() -> None:
     global _in_multiprocessing
     _connections.clear()
     _listeners.clear()
+    _receivers.clear()
     _workers.clear()
     _in_multiprocessing = False
     _core.after_fork()

@@ -14,6 +14,7 @@ from concurrent.futures._base import CANCELLED, FINISHED
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._exit import stop_at_exit
 from ._lazy_future import LazyFuture
 from .errors import ConnectionLost, LimitExceeded, Refused, RemoteError
 
@@ -29,7 +30,6 @@ __all__ = [
     "Retrying",
     "may_retry",
     "receiving",
-    "stop_receiving",
 ]
 
 # Pauses before a call is made again: each twice the one before. Seconds.
@@ -69,15 +69,8 @@ def receiving() -> Receiving:
         with _lock:
             if _receiving is None:
                 _receiving = Receiving()
+                stop_at_exit(_receiving)
     return _receiving
-
-
-def stop_receiving() -> None:
-    """For the end of the interpreter."""
-    global _receiving
-    if _receiving is not None:
-        _receiving.stop()
-        _receiving = None
 
 
 def _forget() -> None:

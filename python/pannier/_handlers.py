@@ -8,6 +8,7 @@ import contextvars
 import pickle
 import threading
 import traceback
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,16 @@ class Handler:
     current = current
 
     def __init__(self, server: Server, function: Callable[..., Any]) -> None:
-        self.server = server
+        # The server owns this, through _core, where no collector sees it.
+        self._server = weakref.ref(server)
         self.function = function
         self.pickling = server._pickle
+
+    @property
+    def server(self) -> Server:
+        server = self._server()
+        assert server is not None  # it lives while its calls are handled
+        return server
 
     def loads_for(self, peer: str) -> Loads:
         """What unpickles the arguments of a peer who is not trusted."""

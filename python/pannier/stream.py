@@ -55,7 +55,7 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
         try:
             part = self._pending.next(None)
         except RemoteError as error:
-            raise self._client._raised_there(error) from error.__cause__
+            raise self._raised_there(error) from error.__cause__
         if part is None:
             self._end(self._pending)
             raise StopIteration(self.value)
@@ -70,7 +70,7 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
                 part = self._pending.try_next()
             except RemoteError as error:
                 self._detach()
-                raise self._client._raised_there(error) from error.__cause__
+                raise self._raised_there(error) from error.__cause__
             except BaseException:
                 self._detach()
                 raise
@@ -103,6 +103,11 @@ class Stream(Closing, Iterator[Any], AsyncIterator[Any]):
         self._timer = reader.timer(end)
         changed = self._changed
         pending.on_change(lambda: reader.soon(changed.set))
+
+    def _raised_there(self, error: RemoteError) -> BaseException:
+        raised = self._client._raised_there(error)
+        # Here these would say that there are no more items.
+        return error if isinstance(raised, StopIteration | StopAsyncIteration) else raised
 
     def _end(self, pending: _core.PendingStream) -> None:
         """All items were taken."""

@@ -2,6 +2,8 @@
 // the arguments to the result, as most of a short call in Python would be Python. A type of
 // CPython's own API, as nanobind's functions make a tuple and a dict of arguments like these; its
 // name is private as client.py says what mypy and nanobind's stubs cannot.
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
@@ -47,6 +49,13 @@ std::optional<double> SecondsOf(PyObject* object) {
   return seconds;
 }
 
+// As `retries`: what is no int raises TypeError.
+int CountOf(PyObject* object) {
+  const long count = PyLong_AsLong(object);
+  if (count == -1 && PyErr_Occurred() != nullptr) throw nb::python_error();
+  return static_cast<int>(std::clamp<long>(count, 0, std::numeric_limits<int>::max()));
+}
+
 bool Is(PyObject* name, const char* text) {
   return PyUnicode_CompareWithASCIIString(name, text) == 0;
 }
@@ -60,7 +69,7 @@ How HowOf(const State& state, PyObject* names, PyObject* const* values) {
       if (values[i] == Py_Ellipsis) continue;  // as not given
       how.timeout = SecondsOf(values[i]);
     } else if (Is(name, "retries")) {
-      how.retries = nb::cast<int>(nb::handle(values[i]));
+      how.retries = CountOf(values[i]);
     } else {
       if (!how.keywords.is_valid()) how.keywords = nb::dict();
       how.keywords[nb::handle(name)] = nb::handle(values[i]);
@@ -142,14 +151,17 @@ PyObject* CallMethod(PyObject* self, PyObject* const* arguments, Py_ssize_t coun
 
 int Init(PyObject* self, PyObject* arguments, PyObject*) {
   return Guarded([&] {
+    State*& own = reinterpret_cast<Caller*>(self)->state;
+    // Calls may use it.
+    if (own != nullptr) throw nb::type_error("__init__ of the client was called before");
     PyObject *client, *pickling, *loads, *timeout;
     if (PyArg_ParseTuple(arguments, "OOOO:_Caller", &client, &pickling, &loads, &timeout) == 0) {
       throw nb::python_error();
     }
-    auto state =
-        std::make_unique<State>(nb::cast<std::shared_ptr<Client>>(nb::handle(client)),
-                                nb::borrow(pickling), nb::borrow(loads), SecondsOf(timeout));
-    delete std::exchange(reinterpret_cast<Caller*>(self)->state, state.release());
+    own = new State{.client = nb::cast<std::shared_ptr<Client>>(nb::handle(client)),
+                    .pickling = nb::borrow(pickling),
+                    .loads = nb::borrow(loads),
+                    .timeout = SecondsOf(timeout)};
     return 0;
   });
 }

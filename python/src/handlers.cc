@@ -11,6 +11,7 @@
 #include "pannier/rpc/call_context.h"
 #include "pannier/rpc/remote_error.h"
 #include "pickles.h"
+#include "signals.h"
 #include "view.h"
 #include "wait.h"
 
@@ -65,10 +66,13 @@ struct Parts {
   explicit Parts(nb::handle of)
       : handler(nb::borrow(of)),
         function(of.attr("function")),
-        server(of.attr("server")),
+        server(nb::object(of.attr("server")).ptr()),
         pickling(of.attr("pickling")),
         current(of.attr("current")) {}
-  Reference handler, function, server, pickling, current;
+  Reference handler, function;
+  // Not owned: the server owns this. It lives while its calls are handled.
+  const nb::handle server;
+  Reference pickling, current;
 };
 
 nb::object CallFunction(const Parts& parts, RawCall& call) {
@@ -109,16 +113,17 @@ StatusOr<RawResult> RunFunction(const Parts& parts, RawCall& call) {
     parts.handler.get().attr("answer_later")(context, result);
     return RawResult();  // deferred
   } catch (nb::python_error& error) {
+    const InterruptsLater later;  // one that came out of `failed` would be lost
     return AnswerOf(parts.handler.get().attr("failed")(error.value()));
   }
 }
 
 // Runs `body` with the GIL, as the handler of a call of `server`, if that is one of Python's.
 template <class Body>
-StatusOr<RawResult> Handling(RawCall& call, const Reference* server, Body body) {
+StatusOr<RawResult> Handling(RawCall& call, nb::handle server, Body body) {
   if (ShuttingDown()) return MakeError(ErrorKind::kClosed, "the server's program is exiting");
   const nb::gil_scoped_acquire gil;
-  const HandlerScope scope(*call.context, server != nullptr ? server->get() : nb::handle());
+  const HandlerScope scope(*call.context, server);
   try {
     return body();
   } catch (const std::exception& error) {  // a buffer of the result is not contiguous
@@ -130,13 +135,13 @@ StatusOr<RawResult> Handling(RawCall& call, const Reference* server, Body body) 
 
 RawHandler HandlerOf(nb::callable function) {
   return [kept = std::make_shared<Reference>(std::move(function))](RawCall& call) {
-    return Handling(call, nullptr, [&] { return RunHandler(kept->get(), call); });
+    return Handling(call, nb::handle(), [&] { return RunHandler(kept->get(), call); });
   };
 }
 
 RawHandler FunctionOf(nb::handle handler) {
   return [parts = std::make_shared<Parts>(handler)](RawCall& call) {
-    return Handling(call, &parts->server, [&] { return RunFunction(*parts, call); });
+    return Handling(call, parts->server, [&] { return RunFunction(*parts, call); });
   };
 }
 

@@ -16,9 +16,12 @@ NB_MODULE(_core, module) {
   using namespace pannier::python;
   // State is per process (pools, sockets, exception types), so a second interpreter would
   // share objects with the first.
+  static decltype(nb::detail::internals) of_main = nullptr;
   if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    nb::detail::internals = of_main;  // nanobind has just turned to this interpreter's
     throw nb::import_error("pannier cannot be used in a subinterpreter, only in the main one");
   }
+  of_main = nb::detail::internals;
   nb::set_leak_warnings(false);  // an array that is alive at exit is no error
   module.doc() = "The compiled part of pannier.";
   module.def("version", &pannier::Version, "As major.minor.patch.");

@@ -236,9 +236,13 @@ def test_a_subinterpreter_is_refused():
         one = interpreters.create()
         failed = interpreters.run_string(one, "try: import pannier\\nexcept ImportError as error: print(error)")
         interpreters.destroy(one)
+        with pannier.Server("ipc:///tmp/pannier-test-%d" % __import__("os").getpid()) as server:
+            server.method(abs)
+            with pannier.Client(server.address) as client:
+                print(client.call("abs", -1), client.submit("abs", -2).result())
         """
     )
-    assert "interpreter" in output
+    assert "interpreter" in output and output.endswith("1 2\n")
 
 
 def test_no_thread_and_no_descriptor_before_the_first_use():

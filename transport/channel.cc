@@ -94,6 +94,8 @@ StatusOr<Message> Channel::Receive(Deadline deadline, const ReceiveOptions& opti
           lock, deadline, [&] { return HasMessage() || Over(); }, own);
       if (own == nullptr || HasMessage() || Over() || !waited.ok()) break;
     }
+    // What came while the hook ran stays for the next call: the caller has an exception to raise.
+    if (KindOf(waited) == ErrorKind::kInterrupted) return Annotated(waited, "receive");
     if (!TakeInbound(&inbound)) {
       if (Over()) return OverStatus();
       return Annotated(waited, "receive");
@@ -161,6 +163,7 @@ StatusOr<bool> Channel::Poll(Deadline deadline) {
   if (Forked(hub_->epoch())) return ForkedError();
   Hub::Lock lock(hub_->mutex());
   const Status waited = hub_->Wait(lock, deadline, [&] { return HasMessage() || Over(); });
+  if (KindOf(waited) == ErrorKind::kInterrupted) return Annotated(waited, "poll");
   if (HasMessage()) return true;
   if (state_ == State::kClosed) return OverStatus();
   if (Over()) return true;

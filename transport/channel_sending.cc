@@ -87,6 +87,7 @@ Status Channel::AwaitRoom(Hub::Lock& lock, Outbound& outbound, const std::shared
     const Status waited = hub_->Wait(lock, deadline, [&] {
       return state_ != State::kOpen || link != usable_link() || WindowHasRoom(size);
     });
+    if (KindOf(waited) == ErrorKind::kInterrupted) return Annotated(waited, "send");
     PANNIER_RETURN_IF_ERROR(CheckUsable());
     if (link != usable_link()) return MakeError(ErrorKind::kConnectionLost, "send: the link broke");
     if (!waited.ok()) return Annotated(waited, "send: the peer takes no messages; waited for room");
@@ -147,6 +148,7 @@ Status Channel::Announce(Hub::Lock& lock, Outbound& outbound, Deadline deadline)
     }
     const Status waited = hub_->Wait(lock, Earlier(deadline, Deadline::After(kAskAgain)),
                                      [this] { return state_ != State::kOpen; });
+    if (KindOf(waited) == ErrorKind::kInterrupted) return Annotated(waited, "send");
     PANNIER_RETURN_IF_ERROR(CheckUsable());
     if (KindOf(waited) != ErrorKind::kDeadlineExceeded) return Annotated(waited, "send");
   }

@@ -66,8 +66,11 @@ StatusOr<std::shared_ptr<Channel>> ConnectingHub::Greet(Deadline deadline) {
   std::string why_not = "this side asked for none";
   Linked linked;
   if (options_.link) {
-    // What fails here costs the link and not the connection.
+    // What fails here costs the link and not the connection, but for an interrupt.
     StatusOr<Linked> tried = TryLink(deadline);
+    if (KindOf(tried.status()) == ErrorKind::kInterrupted) {
+      return Annotate(tried.status(), absl::StrCat("connect to ", endpoint_.text));
+    }
     if (tried.ok()) {
       linked = *std::move(tried);
     } else {
@@ -104,6 +107,9 @@ Status ConnectingHub::AwaitWelcome(Deadline deadline) {
     const Deadline turn = own ? Earlier(deadline, Deadline::After(kServeListener)) : deadline;
     const Status waited =
         Wait(lock, turn, [this] { return welcome_.has_value() || !refusal_.ok(); });
+    if (KindOf(waited) == ErrorKind::kInterrupted) {
+      return Annotate(waited, absl::StrCat("connect to ", endpoint_.text));
+    }
     if (!refusal_.ok()) return Annotate(refusal_, absl::StrCat("connect to ", endpoint_.text));
     if (welcome_.has_value()) return absl::OkStatus();
     if (KindOf(waited) != ErrorKind::kDeadlineExceeded) {

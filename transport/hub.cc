@@ -67,9 +67,7 @@ Status Hub::Wait(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done,
                  const LaneReader* own) {
   // Of an exposed hub nothing may be left on a lane: see Rest.
   const Status status = WaitTurns(lock, deadline, done, timer_.valid() ? nullptr : own);
-  // Whoever leaves, with the duty or called to it, passes it on.
-  if (!on_duty_ && !waiters_.empty()) waiters_.front()->wake.notify_one();
-  Rest();
+  Rest();  // with the duty, or called to it
   return status;
 }
 
@@ -93,8 +91,9 @@ Status Hub::WaitTurns(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> d
     }
     if (over()) return absl::OkStatus();
     // Events of others come so fast, perhaps, that no slice ever passes.
-    if (interrupted_ && (ask || ask_by.Passed()) && Interrupted(lock)) {
-      return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+    if (interrupted_ && (ask = ask || ask_by.Passed())) {
+      if (Interrupted(lock)) return MakeError(ErrorKind::kInterrupted, "interrupted while waiting");
+      if (over()) return absl::OkStatus();  // another thread served meanwhile
     }
     if (ask || !served) ask_by = Deadline::After(absl::Milliseconds(kSliceMillis));
     served = true;
@@ -108,7 +107,7 @@ bool Hub::TakeTurn(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done
   bool found = false;
   if (!lanes_.empty()) {
     lanes_.WakeFew();
-    lanes_.Serve();
+    if (lanes_.Serve()) NotifyWaiters();  // who spins below lets nobody wait for that
     if (!done() && std::exchange(*may_spin, false)) {
       start = SpinTime::Clock::now();
       const int64_t tick = TimerTick();
@@ -144,6 +143,7 @@ bool Hub::SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until) {
 }
 
 bool Hub::Interrupted(Lock& lock) {
+  Rest();  // the hook may run for long, and wait for what others are to receive
   lock.unlock();
   const bool interrupted = interrupted_();
   lock.lock();
@@ -161,9 +161,7 @@ bool Hub::ServeOnce(Lock& lock) {
   Sleep(lock, Deadline::Now(), never);
   on_duty_ = false;
   NotifyWaiters();
-  // A thread that came to wait meanwhile found the duty taken.
-  if (!waiters_.empty()) waiters_.front()->wake.notify_one();
-  Rest();
+  Rest();  // a thread that came to wait meanwhile found the duty taken
   return on_lanes || (socket_ != nullptr && socket_used_ && socket_->Readable());
 }
 
@@ -175,7 +173,9 @@ bool Hub::MayTakeOffLane() {
 }
 
 void Hub::Rest() {
-  if (!timer_.valid() || on_duty_ || socket_ == nullptr) return;
+  if (on_duty_) return;
+  if (!waiters_.empty()) waiters_.front()->wake.notify_one();
+  if (!timer_.valid() || socket_ == nullptr) return;
   ArmTimer(OnTimer());
   // ZeroMQ raises no event for what it told of before.
   if ((socket_used_ && socket_->Readable()) || !lanes_.Arm()) Wake();

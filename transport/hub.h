@@ -53,7 +53,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // time to serve all else too. To be asked for each record.
   bool MayTakeOffLane();
 
-  // Sends one frame. Full cannot happen: ZeroMQ's limits are off.
+  // Sends one frame. Full: a peer that asks and asks, and never reads.
   ZmqSocket::Sent Send(const RoutingId& to, OutFrame& frame);
 
   // Calls `on_event`, on the thread that has the duty, when `fd` is readable or hung up.
@@ -115,7 +115,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
   void NotifyWaiters();
   bool Interrupted(Lock& lock);
-  // Nobody has the duty now: what there is to do must show in the exposed descriptor.
+  // If nobody has the duty now: one who waits is called to it, and what there is to do shows in the
+  // exposed descriptor. To be called by whoever had the duty, or was called to it.
   void Rest();
   void ArmTimer(Deadline when);
 

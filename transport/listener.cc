@@ -57,6 +57,10 @@ StatusOr<std::shared_ptr<Connection>> ListenerImpl::Accept(Deadline deadline) {
   const Status waited = hub_->Wait(lock, deadline, [this] {
     return closed_ || woken_.load(std::memory_order_relaxed) || hub_->HasAccepted();
   });
+  // What came while the hook ran stays for the next call: the caller has an exception to raise.
+  if (KindOf(waited) == ErrorKind::kInterrupted) {
+    return Annotate(waited, absl::StrCat("accept on ", endpoint()));
+  }
   if (closed_) return Closed();
   if (hub_->HasAccepted()) return hub_->TakeAccepted();
   if (woken_.exchange(false)) {
@@ -78,6 +82,9 @@ StatusOr<Listener::Event> ListenerImpl::Next(Deadline deadline) {
     });
     if (woken_.exchange(false)) {
       return MakeError(ErrorKind::kInterrupted, absl::StrCat("serving ", endpoint(), ": woken"));
+    }
+    if (KindOf(waited) == ErrorKind::kInterrupted) {
+      return Annotate(waited, absl::StrCat("serving ", endpoint()));
     }
     if (hub_->HasAccepted()) {
       channel = hub_->TakeAccepted();

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bind.h"
+#include "pickles.h"
 #include "plain.h"
 
 namespace nb = nanobind;
@@ -56,9 +57,6 @@ bool IsNamed(nb::handle function, nb::handle module_name, nb::handle name) {
 
 // None where pickle.dumps has to say what becomes of it.
 nb::object DumpsCall(nb::handle function, nb::handle args) {
-  static PyObject* const dumps =
-      nb::object(nb::module_::import_("pickle").attr("dumps")).release().ptr();
-  static PyObject* const protocol = PyLong_FromLong(5);
   if (!IsGlobal(function) || !IsPlain(args)) return nb::none();
   const nb::object module_name = Attribute(function, "__module__");
   const nb::object name = Attribute(function, "__qualname__");
@@ -67,11 +65,8 @@ nb::object DumpsCall(nb::handle function, nb::handle args) {
   if (lines[0].empty() || lines[1].empty() || !IsNamed(function, module_name, name)) {
     return nb::none();
   }
-  PyObject* arguments[] = {args.ptr(), protocol};
-  const nb::object stream = nb::steal(PyObject_Vectorcall(dumps, arguments, 2, nullptr));
-  if (!stream.is_valid()) throw nb::python_error();
-  const std::string_view own(PyBytes_AS_STRING(stream.ptr()),
-                             static_cast<size_t>(PyBytes_GET_SIZE(stream.ptr())));
+  const nb::object stream = DumpsPlain(args);
+  const std::string_view own = AsText(BytesOf(stream));
   const std::string_view body = own.substr(kProto.size(), own.size() - kProto.size() - 1);
   const std::string_view parts[] = {kGlobal, lines[0], "\n", lines[1], "\n", body, kEnd};
   size_t size = 0;

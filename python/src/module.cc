@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "pannier/base/version.h"
 #include "pannier/transport/connection.h"
+#include "pickles.h"
 #include "signals.h"
 #include "view.h"
 #include "wait.h"
@@ -24,6 +25,7 @@ NB_MODULE(_core, module) {
   nb::set_leak_warnings(false);  // an array that is alive at exit is no error
   module.doc() = "The compiled part of pannier.";
   module.def("version", &pannier::Version, "As major.minor.patch.");
+  FindPickle();
   BindView(module);
   BindPool(module);
   BindConnection(module);

@@ -13,10 +13,10 @@ namespace {
 // A stream up to this is copied where that saves a Python object that shows it.
 constexpr size_t kShortStream = 4096;
 
-// Kept until the process ends.
-PyObject* FunctionOfPickle(const char* name) {
-  return nb::object(nb::module_::import_("pickle").attr(name)).release().ptr();
-}
+// Of pickle; set by FindPickle, and kept until the process ends.
+PyObject* g_dumps = nullptr;
+PyObject* g_loads = nullptr;
+PyObject* g_protocol = nullptr;
 
 nb::object OrRaise(PyObject* object) {
   if (object == nullptr) throw nb::python_error();
@@ -25,11 +25,16 @@ nb::object OrRaise(PyObject* object) {
 
 }  // namespace
 
+void FindPickle() {
+  const nb::module_ pickle = nb::module_::import_("pickle");
+  g_dumps = nb::object(pickle.attr("dumps")).release().ptr();
+  g_loads = nb::object(pickle.attr("loads")).release().ptr();
+  g_protocol = nb::int_(5).release().ptr();
+}
+
 nb::object DumpsPlain(nb::handle object) {
-  static PyObject* const dumps = FunctionOfPickle("dumps");
-  static PyObject* const protocol = PyLong_FromLong(5);
-  PyObject* arguments[] = {object.ptr(), protocol};
-  return OrRaise(PyObject_Vectorcall(dumps, arguments, std::size(arguments), nullptr));
+  PyObject* arguments[] = {object.ptr(), g_protocol};
+  return OrRaise(PyObject_Vectorcall(g_dumps, arguments, std::size(arguments), nullptr));
 }
 
 ByteSpan BytesOf(nb::handle bytes) {
@@ -67,18 +72,17 @@ RawResult PickledResult(nb::handle object, nb::handle pickling) {
 }
 
 nb::object Unpickled(Buffer stream, std::vector<Buffer> buffers, nb::handle loads) {
-  static PyObject* const pickle_loads = FunctionOfPickle("loads");
   if (!loads.is_none() || !buffers.empty() || stream.size() > kShortStream) {
     const nb::object view = nb::cast(View(std::move(stream)));
     const nb::list views = ViewsOf(std::move(buffers));
     if (!loads.is_none()) return loads(view, views);
-    return nb::handle(pickle_loads)(view, nb::arg("buffers") = views);
+    return nb::handle(g_loads)(view, nb::arg("buffers") = views);
   }
   const ByteSpan bytes = stream.span();
   const nb::object copy = OrRaise(PyBytes_FromStringAndSize(
       reinterpret_cast<const char*>(bytes.data()), static_cast<Py_ssize_t>(bytes.size())));
   stream = Buffer();
-  return OrRaise(PyObject_CallOneArg(pickle_loads, copy.ptr()));
+  return OrRaise(PyObject_CallOneArg(g_loads, copy.ptr()));
 }
 
 }  // namespace pannier::python

@@ -14,6 +14,9 @@
 
 namespace pannier::python {
 
+// Before all else here, once, while the module is made: to look for pickle runs Python code,
+// perhaps, during which another thread must not wait for the result with the GIL.
+void FindPickle();
 // The stream of a plain object (plain.h): a bytes object.
 nanobind::object DumpsPlain(nanobind::handle object);
 // What a bytes object holds.

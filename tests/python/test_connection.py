@@ -475,6 +475,54 @@ def test_a_signal_handler_that_returns_does_not_end_a_wait(pair):
     assert called and called[0] - start < 0.35  # it ran during the wait
 
 
+def test_a_signal_handler_that_receives_and_raises(pair):
+    """What it took in does not hold its exception back, and is not lost."""
+    near, far = pair
+
+    def handle(*_):
+        near.send("meanwhile")
+        assert far.poll(5)
+        raise KeyError("of the handler")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyError, match="of the handler"):
+            far.recv(10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert far.recv(5) == "meanwhile"
+
+
+def test_the_first_sends_of_two_threads_with_an_import_hook(ipc):
+    """None waits with the GIL for what another looks for without it."""
+    program = f"""
+import builtins, threading, time, pannier
+listener = pannier.Listener({ipc!r})
+accepted = []
+thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
+thread.start()
+near = pannier.connect({ipc!r})
+thread.join()
+true_import = builtins.__import__
+def slow_import(*args, **kwargs):
+    time.sleep(0.1)
+    return true_import(*args, **kwargs)
+builtins.__import__ = slow_import
+threads = [threading.Thread(target=near.send, args=(i,)) for i in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+builtins.__import__ = true_import
+print(sorted(accepted[0].recv(5) for _ in threads))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (run.stdout, run.stderr) == ("[0, 1]\n", "")
+
+
 def test_nothing_is_left_of_many_connections(ipc):
     """Descriptors of 100 connections are closed, and the pool forgets their peers."""
     counts = []

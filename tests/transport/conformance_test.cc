@@ -5,6 +5,7 @@
 #include <atomic>
 #include <iostream>
 #include <thread>
+#include <utility>
 
 #include <poll.h>
 
@@ -310,6 +311,30 @@ TEST_P(Conformance, WhatIsTriedIsDoneAtOnceOrNotAtAll) {
   pair.near->Close();
   EXPECT_FALSE(pair.near->TrySend({.stream = AsBytes("x")}));
   EXPECT_FALSE(pair.near->TryReceive(&message));
+}
+
+// A handler that raises and takes something in: the exception is not held back by what came.
+TEST_P(Conformance, AnInterruptIsToldAlsoIfSomethingCameMeanwhile) {
+  Pair pair;
+  bool interrupt = false;  // used by this thread alone, as the hook is asked by who waits
+  bool inside = false;
+  TransportOptions options = Options(near_pool_);
+  options.interrupted = [&] {
+    if (!interrupt || std::exchange(inside, true)) return false;
+    EXPECT_TRUE(pair.far->Send({.stream = AsBytes("x")}, In(5)).ok());
+    EXPECT_TRUE(*pair.near->Poll(In(5)));
+    inside = false;
+    return true;
+  };
+  pair = MakePair(Endpoint(), options, Options(far_pool_));
+  for (const bool poll : {false, true}) {
+    interrupt = true;
+    const Status status =
+        poll ? pair.near->Poll(In(10)).status() : pair.near->Receive(In(10)).status();
+    EXPECT_EQ(KindOf(status), ErrorKind::kInterrupted) << status;
+    interrupt = false;
+    EXPECT_TRUE(pair.near->Receive(In(5)).ok());
+  }
 }
 
 TEST_P(Conformance, AFullWindowStopsTheSenderUntilTheReceiverTakes) {

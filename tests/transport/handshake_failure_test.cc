@@ -285,6 +285,33 @@ TEST(Listening, OnTcpMustBeAskedForByName) {
   EXPECT_NE(std::string(status.message()).find("insecure"), std::string::npos) << status;
 }
 
+// Whoever was told once that he is to stop has an exception to raise, so nothing else may come of
+// it: no connection, and none without the link that was given up.
+TEST(Connecting, IsInterruptedWheneverItsHookSaysSo) {
+  const TempDir dir;
+  auto listener = Listener::Listen(dir.Endpoint("s"), {});
+  ASSERT_TRUE(listener.ok());
+  for (const bool elsewhere : {false, true}) {  // a listener that is served by another thread
+    std::atomic<bool> over{false};
+    std::thread server([&] {
+      while (elsewhere && !over) (void)(*listener)->Accept(Deadline::After(absl::Milliseconds(5)));
+    });
+    int most = 0;
+    for (int call = 1; call <= 12; ++call) {
+      int calls = 0;
+      TransportOptions options;
+      options.interrupted = [&] { return ++calls >= call; };
+      const Status status = Connection::Connect((*listener)->endpoint(), options, In(10)).status();
+      EXPECT_EQ(KindOf(status), calls >= call ? ErrorKind::kInterrupted : ErrorKind::kNone)
+          << status << ", asked " << calls << " times";
+      most = std::max(most, calls);
+    }
+    EXPECT_GE(most, elsewhere ? 0 : 1);
+    over = true;
+    server.join();
+  }
+}
+
 TEST(Listening, IsInterruptedByItsHookAndByWake) {
   const TempDir dir;
   TransportOptions options;

@@ -2,6 +2,10 @@
 // nothing: not what a send swallowed, not what is left of a burst, not what is due by time.
 #include <poll.h>
 
+#include <atomic>
+#include <functional>
+#include <thread>
+
 #include "support.h"
 
 namespace pannier {
@@ -81,6 +85,41 @@ TEST_P(Readiness, OfAMessageReceivedForAnotherConnectionOfTheListener) {
   EXPECT_FALSE(*pair.far->Poll(Deadline::Now()));  // takes in what is there for all
   EXPECT_TRUE(Readable(fd, 1000));
   EXPECT_TRUE((*accepted)->Receive(Deadline::Now()).ok());
+}
+
+// While the hook of a thread that waits runs, nobody has the duty. It is asked although events of
+// others end each sleep.
+TEST_P(Readiness, OfWhatComesWhileAHookRuns) {
+  TransportOptions options = Options();
+  std::function<bool()> hook = [] { return false; };
+  options.interrupted = [&] { return hook(); };
+  const auto listener = *Listener::Listen(dir_.Endpoint("s"), options);
+  std::vector<std::shared_ptr<Connection>> near, far;
+  for (int i = 0; i < 2; ++i) {
+    near.push_back(*Connection::Connect(listener->endpoint(), Options(), In(10)));
+    far.push_back(*listener->Accept(In(10)));
+  }
+  const int fd = *far[0]->fd();
+  std::atomic<bool> asked{false};
+  std::thread busy([&] {
+    for (; !asked; usleep(10'000)) EXPECT_TRUE(near[0]->Send({.stream = AsBytes("x")}, In(5)).ok());
+  });
+  hook = [&] {
+    asked = true;
+    busy.join();
+    Message message;
+    while (far[0]->TryReceive(&message)) continue;
+    EXPECT_TRUE(near[0]->Send({.stream = AsBytes("last")}, In(5)).ok());
+    EXPECT_TRUE(Readable(fd, 3000));
+    return true;
+  };
+  EXPECT_EQ(KindOf(far[1]->Receive(In(20)).status()), ErrorKind::kInterrupted);
+  hook = [] { return false; };
+  for (std::string last; last != "last";) {
+    const auto message = far[0]->Receive(In(5));
+    ASSERT_TRUE(message.ok()) << message.status();
+    last = AsText(message->stream.span());
+  }
 }
 
 TEST_P(Readiness, OfThePeersDeath) {

@@ -30,10 +30,10 @@ constexpr int kHeartbeatTimeoutMillis = 60'000;
 // Frames of one peer that ZeroMQ takes in while nobody receives: more than the window lets
 // a correct peer send, and the others must not fill the memory.
 constexpr int kMostQueued = 4096;
-// Frames of ours that wait for a peer: more than its window, the credit for what it may have sent
-// and the rest of a correct exchange, and one that asks and asks and never reads gets no further
+// Frames of ours that wait for a peer: far more than its window, the credit for what it may have
+// sent, and the pings while it stands still. One that asks and asks and never reads gets no further
 // answer.
-constexpr int kMostUnsent = 8192;
+constexpr int kMostUnsent = 65536;
 
 // One context per process, and another for a forked child, who may not touch its parent's.
 // Never destroyed but for the flush at exit, when no socket is open.

@@ -111,7 +111,7 @@ bool ReplyQueue::Attempt(Reply& reply) {
                                         Deadline::Now());
   switch (KindOf(sent)) {
     case ErrorKind::kDeadlineExceeded:
-    case ErrorKind::kInterrupted:  // which who waits is told, not the caller
+    case ErrorKind::kInterrupted:  // whoever waits is told of that
       return false;
     case ErrorKind::kPoolExhausted:
       if (reply.patience.never()) reply.patience = Deadline::After(limits_.pool_patience);

@@ -126,8 +126,8 @@ class LoneCall(_OneCall):
 
 
 class Packet(Sent):
-    """Several calls of a worker in Python, or a long one. Its answers are items of a stream, each a packet whose number says
-    of which call the first answer is."""
+    """Several calls of a worker in Python, or a long one. Its answers are items of a stream, each a
+    packet whose number says of which call the first answer is."""
 
     _pending: _core.PendingStream
 

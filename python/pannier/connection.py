@@ -133,8 +133,9 @@ class Connection(Closing):
         """The next object.
 
         Its arrays are writable where the sender's were (writes are seen by nobody else), unless
-        the connection is read-only or `readonly` asks for it, this once: the fastest way. Each is handed back to the sender when its last view dies,
-        on any thread, also after the connection is closed.
+        the connection is read-only or `readonly` asks for it, this once: the fastest way. Each is
+        handed back to the sender when its last view dies, on any thread, also after the connection
+        is closed.
 
         Raises DeadlineExceeded; CorruptMessage; ForbiddenGlobal and what ``pickle.loads`` raises:
         that message is gone then, its buffers are handed back, and the connection goes on.

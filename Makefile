@@ -33,7 +33,7 @@ bench: build/packages-bench.stamp .venv/bench.stamp
 	@for program in $(BUILD)/bench/*_bench; do $$program || exit 1; done
 	.venv/bin/python bench/codec.py --program $(BUILD)/bench/codec_times
 	.venv/bin/python bench/echo.py
-	.venv/bin/python bench/one_way.py --server $(BUILD)/examples/hello_server
+	.venv/bin/python bench/one_way.py
 	.venv/bin/python bench/calls.py --server $(BUILD)/examples/echo_server
 	.venv/bin/python bench/executor.py
 	.venv/bin/python bench/pickling.py

@@ -19,10 +19,12 @@ import tempfile
 import time
 from typing import Any
 
+import numpy as np
 from carriers import SPAWN, PipeEcho
 from report import Ratio, Row, arguments, machine, ratio, report, time_rows
 
 SMALL = (1, "a")
+ARRAY = np.zeros(4, np.float32)
 TIMEOUT = 60.0
 
 
@@ -115,19 +117,26 @@ def bench(calls: int, program: str | None) -> tuple[list[Row], list[Ratio], list
             Row("call, server in Python", str(SMALL), lambda: python.call("echo", SMALL)),
             Row("submit, server in Python", str(SMALL), lambda: python.submit("echo", SMALL).result()),
         ]
+        arrays = []
         if program is not None:
             other = other_server(stack, folder, program)
             rows.append(Row("call, server in C++", str(SMALL), lambda: other.call("echo", SMALL)))
             rows.append(
                 Row("submit, server in C++", str(SMALL), lambda: other.submit("echo", SMALL).result())
             )
-        time_rows(rows, calls)
+            arrays = [
+                Row(f"{pipe.name}, echo", "an array of 16 bytes", lambda: pipe.trip(ARRAY)),
+                Row("call, server in C++", "an array of 16 bytes", lambda: other.call("echo", ARRAY)),
+            ]
+        time_rows(rows + arrays, calls)
         held = held_up(python, 1000)
     most = {"call, server in C++": 0.4, "call, server in Python": 0.8}
     ratios = [
         ratio(f"{row.name} / Pipe", row, rows[0], most.get(row.name, 1.0)) for row in rows[1:]
     ]
-    return rows, ratios, held
+    if arrays:
+        ratios.append(ratio("call with an array, server in C++ / Pipe", arrays[1], arrays[0], 0.4))
+    return rows + arrays, ratios, held
 
 
 def main() -> int:

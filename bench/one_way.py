@@ -1,5 +1,4 @@
-"""Small messages one way to another process, and calls of a C++ server, from Python: pannier and
-its peers, in one run.
+"""Small messages one way to another process, from Python: pannier and pyzmq, in one run.
 
 Prints medians with the fastest and the slowest of all rounds; the rows take turns. `--json` prints
 all times instead.
@@ -8,15 +7,11 @@ all times instead.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from carriers import SPAWN, STOP, TIMEOUT, Echo, PipeEcho
+from carriers import SPAWN, STOP, TIMEOUT, Echo
 from echo import SMALL
 from report import Ratio, Row, arguments, machine, ratio, report, time_rows
 
@@ -120,49 +115,23 @@ def serve_pannier(endpoint: str, messages: int) -> None:
                 connection.send(obj)
 
 
-@contextlib.contextmanager
-def cpp_server(program: Path):
-    """A client of a server in C++, which is `program`."""
-    import pannier
-
-    with tempfile.TemporaryDirectory(prefix="pannier-server-") as folder:
-        endpoint = f"ipc://{folder}/calls"
-        process = subprocess.Popen([program, endpoint])
-        try:
-            with pannier.Client(endpoint, connect_timeout=TIMEOUT) as client:
-                yield client
-        finally:
-            process.kill()
-            process.wait()
-
-
-def bench(rounds: int, messages: int, server: Path) -> tuple[list[Row], list[Ratio]]:
+def bench(rounds: int, messages: int) -> tuple[list[Row], list[Ratio]]:
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(kind(messages)) for kind in (ZmqOneWay, PannierOneWay)]
-        rows = [Row(each.name, f"{messages:,} x {SMALL}", lambda each=each: each.trip(SMALL)) for each in streams]
+        what = f"{messages:,} x {SMALL}"
+        rows = [Row(each.name, what, lambda each=each: each.trip(SMALL)) for each in streams]
         time_rows(rows, rounds)
-        pipe = stack.enter_context(PipeEcho())
-        client = stack.enter_context(cpp_server(server))
-        x = np.zeros(1, np.float32)
-        calls = [Row(pipe.name, str(SMALL), lambda: pipe.trip(SMALL))]
-        calls.append(Row("pannier, a call of a C++ server", "scale(x, 2.0)", lambda: client.call("scale", x, 2.0)))
-        time_rows(calls, 500 * rounds)
-
-    return rows + calls, [
-        ratio("messages one way: pannier / pyzmq", rows[1], rows[0], 0.5),
-        ratio("a call of a C++ server / Pipe's echo", calls[1], calls[0], 0.4),
-    ]
+    return rows, [ratio("messages one way: pannier / pyzmq", rows[1], rows[0], 0.5)]
 
 
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each row (default: %(default)s)")
     parser.add_argument("--messages", type=int, default=MESSAGES, help="a round (default: %(default)s)")
-    parser.add_argument("--server", type=Path, required=True, help="the example hello_server")
     options = parser.parse_args()
     facts = machine()
-    rows, ratios = bench(options.rounds, options.messages, options.server)
-    return report(options, "One way, and calls of a C++ server", facts, rows, ratios)
+    rows, ratios = bench(options.rounds, options.messages)
+    return report(options, "One way", facts, rows, ratios)
 
 
 if __name__ == "__main__":

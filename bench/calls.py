@@ -3,7 +3,7 @@ how long an event loop with many calls in flight is held up.
 
 Prints medians with the fastest and the slowest of all calls. The rows take turns of a few calls each,
 so that what else the machine does falls on all alike. `--json` prints all times instead. `--server` is
-a program with the method "echo", as examples/echo_server.cc; without it its row is left out.
+a program with the method "echo", as examples/echo_server.cc; without it its rows are left out.
 """
 
 from __future__ import annotations

@@ -409,18 +409,23 @@ def test_fewer_and_more_buffers_than_the_stream_wants(pair):
     assert far.recv(5)[-1] == 4999
 
 
+# Of a program of its own: both ends, `near` and accepted[0].
+CONNECTED = """
+listener = pannier.Listener({0!r})
+accepted = []
+thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
+thread.start()
+near = pannier.connect({0!r})
+thread.join()
+"""
+
+
 @pytest.mark.parametrize("use", ["recv", "accept", "poll", "connect", "pool", "send", "call", "serve"])
 def test_keyboard_interrupt(use, ipc):
     """Ctrl-C ends each wait soon, as KeyboardInterrupt, and nothing is broken after it."""
     program = f"""
 import sys, threading, time, numpy as np, pannier
-listener = pannier.Listener({ipc!r})
-accepted = []
-thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
-thread.start()
-near = pannier.connect({ipc!r})
-thread.join()
-far = accepted[0]
+{CONNECTED.format(ipc)}far = accepted[0]
 pool = pannier.Pool(8 << 20, leases_per_peer=4)
 held = pool.empty(7 << 20, np.uint8)
 def send():
@@ -498,13 +503,7 @@ def test_the_first_sends_of_two_threads_with_an_import_hook(ipc):
     """None waits with the GIL for what another looks for without it."""
     program = f"""
 import builtins, threading, time, pannier
-listener = pannier.Listener({ipc!r})
-accepted = []
-thread = threading.Thread(target=lambda: accepted.append(listener.accept(20)))
-thread.start()
-near = pannier.connect({ipc!r})
-thread.join()
-true_import = builtins.__import__
+{CONNECTED.format(ipc)}true_import = builtins.__import__
 def slow_import(*args, **kwargs):
     time.sleep(0.1)
     return true_import(*args, **kwargs)

@@ -12,6 +12,8 @@ constexpr std::array<std::byte, wire::kInlineAlignment> kPadding = {};
 
 // How long a wait in the pool goes without asking whether to go on.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
+// How long a message that holds leases waits for more, once: others may wait for those.
+constexpr absl::Duration kHoldingSlice = absl::Milliseconds(20);
 
 wire::BufferRecord LeasedRecord(const LeaseDescriptor& lease) {
   wire::BufferRecord record;
@@ -101,13 +103,19 @@ Status Outbound::Lease(const Buffer& buffer, bool readonly, const Patience& pati
 
 template <typename Call>
 auto Outbound::InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now())) {
+  // Who waits while he holds something may wait for himself, or for another who waits for him.
+  if (!leases_.empty()) {
+    const absl::Duration slice = waited_in_vain_ ? absl::ZeroDuration() : kHoldingSlice;
+    auto result = call(Earlier(patience.deadline, Deadline::After(slice)));
+    waited_in_vain_ = waited_in_vain_ || KindOf(result.status()) == ErrorKind::kPoolExhausted;
+    return result;
+  }
   while (true) {
     const Deadline slice = Earlier(patience.deadline, Deadline::After(kSlice));
     auto result = call(slice);
-    // What failed before its time would fail again; and who waits while he holds something
-    // may wait for himself, or for another who waits for him.
+    // What failed before its time would fail again.
     if (result.ok() || KindOf(result.status()) != ErrorKind::kPoolExhausted || !slice.Passed() ||
-        patience.deadline.Passed() || !leases_.empty()) {
+        patience.deadline.Passed()) {
       return result;
     }
     PANNIER_RETURN_IF_ERROR(patience.go_on());

@@ -29,9 +29,10 @@ class Outbound {
   Outbound(const Outbound&) = delete;
   Outbound& operator=(const Outbound&) = delete;
 
-  // Finds a place for every buffer. Waits with no lease in hand alone: a message that finds
-  // no memory or credit for its further buffers carries them in the frame. While it waits for
-  // memory or credit, `go_on` is asked each 100 ms; an error of it ends the wait. Errors:
+  // Finds a place for every buffer. Waits until the deadline with no lease in hand alone: a
+  // message that finds no memory or credit for a further buffer waits 20 ms, once, and carries
+  // in the frame what finds none after that. While it waits for the first, `go_on` is asked each
+  // 100 ms; an error of it ends the wait. Errors:
   // PoolExhausted, Limit, kSystem ...
   Status PlaceBuffers(Pool& pool, uint64_t inline_threshold, Deadline deadline,
                       const std::function<Status()>& go_on);
@@ -61,8 +62,8 @@ class Outbound {
                   const Patience& patience);
   Status Lease(const Buffer& buffer, bool readonly, const Patience& patience);
   Status LeaseCopy(const Buffer& buffer, Pool& pool, const Patience& patience);
-  // Runs `call`, which waits in the pool until the deadline it is given, with patience: with
-  // one slice of it if this message has leases already.
+  // Runs `call`, which waits in the pool until the deadline it is given, with patience; with next
+  // to none if this message has leases already.
   template <typename Call>
   auto InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now()));
   void PlaceInFrame(const Buffer& buffer, bool inside);
@@ -74,6 +75,7 @@ class Outbound {
   std::vector<LeaseDescriptor> leases_;
   std::vector<ByteSpan> inline_pieces_;  // with padding
   std::vector<ByteSpan> parts_;
+  bool waited_in_vain_ = false;  // while leases were in hand
   uint64_t frame_size_ = 0;
   uint64_t leased_bytes_ = 0;
   uint64_t framed_bytes_ = 0;

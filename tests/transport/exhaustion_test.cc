@@ -202,6 +202,27 @@ TEST(NoMemory, ForAllBuffersOfAMessageDoesNotMakeItWaitForItself) {
   EXPECT_GT(pair.near->Stats().leased_bytes_sent, 0u);
 }
 
+TEST(NoCredit, ForMostBuffersOfAMessageMakesItWaitOnce) {
+  const TempDir dir;
+  TransportOptions options;
+  options.pool = *Pool::Create({.quota = 64 << 20, .leases_per_peer = 256, .name = "few"});
+  const Pair pair = MakePair(dir.Endpoint("s"), options, {});
+  const std::vector<Buffer> buffers(250, Pattern(20'000, 1));
+  ASSERT_TRUE(pair.near->Send({.buffers = buffers}, In(5)).ok());
+  const auto kept = pair.far->Receive(In(5));
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  const uint64_t leased = pair.near->Stats().leased_bytes_sent;
+
+  // Six leases are left. 20 ms for each of the other buffers would be five seconds.
+  const absl::Time begin = absl::Now();
+  ASSERT_TRUE(pair.near->Send({.buffers = buffers}, In(60)).ok());
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(4));
+  EXPECT_EQ(pair.near->Stats().leased_bytes_sent - leased, 6 * 20'000u);
+  const auto message = pair.far->Receive(In(5));
+  ASSERT_TRUE(message.ok()) << message.status();
+  for (const Buffer& buffer : message->buffers) EXPECT_TRUE(SameBytes(buffer, buffers[0]));
+}
+
 TEST(NoMemory, ForTwoSendersAtOnceDoesNotMakeThemWaitForEachOther) {
   const TempDir dir;
   TransportOptions options;

@@ -140,13 +140,14 @@ StatusOr<std::shared_ptr<Client>> Client::Connect(const std::string& endpoint,
 Client::~Client() { Close(); }
 
 std::shared_ptr<internal::ClientCore> Client::Core() const {
+  if (!connects_again()) return core_;
   const std::lock_guard lock(mutex_);
   return core_;
 }
 
 StatusOr<std::shared_ptr<internal::ClientCore>> Client::Usable(Deadline deadline) {
+  if (!connects_again()) return core_;
   std::unique_lock lock(mutex_);
-  if (options_.reconnect_timeout <= absl::ZeroDuration()) return core_;
   const auto& interrupted = options_.transport.interrupted;
   for (absl::Duration pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     const std::shared_ptr<internal::ClientCore> core = core_;
@@ -203,8 +204,9 @@ Status Client::ConnectAgain(std::unique_lock<std::mutex>& lock, Deadline deadlin
 
 StatusOr<Client::Started> Client::Start(std::string_view method, const RawArgs& args,
                                         const internal::CallStart& how) {
-  const bool again = options_.reconnect_timeout > absl::ZeroDuration();
-  const Deadline until = Earlier(how.deadline, Deadline::After(options_.reconnect_timeout));
+  const bool again = connects_again();
+  const Deadline until =
+      again ? Earlier(how.deadline, Deadline::After(options_.reconnect_timeout)) : how.deadline;
   for (;;) {
     PANNIER_ASSIGN_OR_RETURN(auto core, Usable(until));
     auto call = core->Start(method, args, how);

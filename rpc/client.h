@@ -289,6 +289,7 @@ class Client : public std::enable_shared_from_this<Client> {
   Client(std::string endpoint, const ClientOptions& options,
          std::shared_ptr<internal::ClientCore> core)
       : endpoint_(std::move(endpoint)), options_(options), core_(std::move(core)) {}
+  bool connects_again() const { return options_.reconnect_timeout > absl::ZeroDuration(); }
   std::shared_ptr<internal::ClientCore> Core() const;
   // The one to call with: connected again, if that is to be, until `deadline`; an ended one
   // otherwise. Errors: ConnectionLost, Interrupted.
@@ -308,8 +309,8 @@ class Client : public std::enable_shared_from_this<Client> {
   mutable std::mutex mutex_;
   std::condition_variable connected_;
   // Guarded by mutex_.
-  std::shared_ptr<internal::ClientCore> core_;
-  bool connecting_ = false;  // some thread connects again
+  std::shared_ptr<internal::ClientCore> core_;  // constant, unless connects_again()
+  bool connecting_ = false;                     // some thread connects again
   bool closed_ = false;
 };
 

@@ -90,9 +90,9 @@ Status ClientCore::SendRequest(const CallState& call, const RawArgs& args, const
   OutgoingMessage message{.stream = args.stream, .buffers = args.buffers};
   std::vector<Buffer> placed;
   for (bool first = true;; first = false) {
-    const std::string envelope =
+    const rpc::EnvelopeBytes envelope =
         rpc::RequestEnvelope(call.id, call.method, flags, call.deadline, how.credit);
-    message.envelope = AsBytes(envelope);
+    message.envelope = envelope.span();
     // Small ones at once: there is room, as a rule.
     const bool wait = how.wait && !(first && args.buffers.empty());
     Status sent = connection_->Send(
@@ -179,9 +179,9 @@ void ClientCore::Abandon(CallState& call, bool tell) {
 }
 
 void ClientCore::SendCancel(uint64_t id, bool expired) {
-  const std::string envelope = rpc::CancelEnvelope(id, expired);
+  const rpc::EnvelopeBytes envelope = rpc::CancelEnvelope(id, expired);
   // A hint: if there is no room for it, the server runs the call in vain.
-  connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now()).IgnoreError();
+  connection_->Send({.envelope = envelope.span()}, Deadline::Now()).IgnoreError();
 }
 
 void ClientCore::Close() {

@@ -121,9 +121,10 @@ void ClientCore::SendCredits(Lock& lock) {
     }
     // Taken off first: items for it may come before the send returns.
     const uint32_t told = std::exchange(call.owed, 0);
-    const std::string envelope = rpc::PlainEnvelope(rpc::EnvelopeKind::kCredit, call.id, told);
+    const rpc::EnvelopeBytes envelope =
+        rpc::PlainEnvelope(rpc::EnvelopeKind::kCredit, call.id, told);
     lock.unlock();
-    const Status sent = connection_->Send({.envelope = AsBytes(envelope)}, Deadline::Now());
+    const Status sent = connection_->Send({.envelope = envelope.span()}, Deadline::Now());
     lock.lock();
     if (!sent.ok()) {
       call.owed += told;

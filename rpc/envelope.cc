@@ -39,15 +39,6 @@ uint64_t MonotonicNanos() {
                                    .count());
 }
 
-std::string Serialize(const EnvelopeHeader& header, std::string_view rest) {
-  std::string out;
-  out.reserve(sizeof(header) + rest.size());
-  ByteWriter writer(&out);
-  writer.Write(header);
-  writer.WriteSpan(AsBytes(rest));
-  return out;
-}
-
 Status Corrupt(std::string_view what) { return MakeError(ErrorKind::kCorruptMessage, what); }
 
 }  // namespace
@@ -114,8 +105,15 @@ std::string DescribeUnknown(const Envelope& envelope) {
                       " is unknown here");
 }
 
-std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
-                            Deadline deadline, uint32_t credit) {
+EnvelopeBytes::EnvelopeBytes(const EnvelopeHeader& header, std::string_view rest) {
+  bytes_.reserve(sizeof(header) + rest.size());
+  const ByteSpan first = std::as_bytes(std::span(&header, 1)), second = AsBytes(rest);
+  bytes_.assign(first.begin(), first.end());
+  bytes_.insert(bytes_.end(), second.begin(), second.end());
+}
+
+EnvelopeBytes RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
+                              Deadline deadline, uint32_t credit) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(EnvelopeKind::kRequest);
   header.flags = flags;
@@ -126,26 +124,26 @@ std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t f
   header.sent_at_ns = MonotonicNanos();
   header.method_size = static_cast<uint16_t>(method.size());
   header.credit = credit;
-  return Serialize(header, method);
+  return {header, method};
 }
 
-std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit) {
+EnvelopeBytes PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(kind);
   header.call_id = call_id;
   header.credit = credit;
-  return Serialize(header, {});
+  return {header, {}};
 }
 
-std::string CancelEnvelope(uint64_t call_id, bool expired) {
+EnvelopeBytes CancelEnvelope(uint64_t call_id, bool expired) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(EnvelopeKind::kCancel);
   header.flags = expired ? kFlagExpired : 0;
   header.call_id = call_id;
-  return Serialize(header, {});
+  return {header, {}};
 }
 
-std::string ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure) {
+EnvelopeBytes ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure) {
   EnvelopeHeader header;
   header.kind = static_cast<uint8_t>(EnvelopeKind::kError);
   header.call_id = call_id;
@@ -155,7 +153,7 @@ std::string ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure) {
   cut.qualname = Beginning(failure.qualname, kMaxTypeBytes);
   cut.message = Beginning(failure.message, kMaxErrorMessageBytes);
   cut.traceback = Ending(failure.traceback, kMaxTracebackBytes);
-  return Serialize(header, SerializeFailure(cut));
+  return {header, SerializeFailure(cut)};
 }
 
 std::string SerializeFailure(const RemoteFailure& failure) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/container/inlined_vector.h"
 #include "pannier/base/bytes.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
@@ -71,15 +72,26 @@ StatusOr<Envelope> ParseEnvelope(ByteSpan bytes);
 // "version 2", "kind 9": what a peer said that is not known here.
 std::string DescribeUnknown(const Envelope& envelope);
 
+// An envelope to send: that of a call by a name of 40 bytes or less is not allocated.
+class EnvelopeBytes {
+ public:
+  EnvelopeBytes() = default;
+  EnvelopeBytes(const EnvelopeHeader& header, std::string_view rest);
+  ByteSpan span() const { return bytes_; }
+
+ private:
+  absl::InlinedVector<std::byte, 80> bytes_;
+};
+
 // REQUIRES: method.size() <= kMaxMethodBytes.
-std::string RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
-                            Deadline deadline, uint32_t credit = 0);
+EnvelopeBytes RequestEnvelope(uint64_t call_id, std::string_view method, uint8_t flags,
+                              Deadline deadline, uint32_t credit = 0);
 // Of a kind of which the header says all: reply, cancel, item, credit.
-std::string PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit = 0);
-std::string CancelEnvelope(uint64_t call_id, bool expired);
+EnvelopeBytes PlainEnvelope(EnvelopeKind kind, uint64_t call_id, uint32_t credit = 0);
+EnvelopeBytes CancelEnvelope(uint64_t call_id, bool expired);
 // The failure's pickled exception is not part of it: it is the message's stream. Texts that are too
 // long are cut: of a message the end, of a traceback the beginning.
-std::string ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure);
+EnvelopeBytes ErrorEnvelope(uint64_t call_id, const RemoteFailure& failure);
 
 // The body of an error envelope without its exception, and back. `*rest` is what follows; may be
 // null. Errors: CorruptMessage.

@@ -61,7 +61,7 @@ Status ReplyQueue::SendOrKeepLocked(Reply&& reply) {
           PlaceInPool(*connection_, reply.buffers, limits_.inline_threshold, Deadline::Now());
       placed.ok()) {
     reply.buffers.swap(*placed);
-    over_.push_back({.call_id = reply.call_id, .buffers = *std::move(placed)});
+    over_.push_back({.call_id = reply.call_id, .envelope = {}, .buffers = *std::move(placed)});
   }
   reply.bytes = BytesOf(reply);
   if (reply.bytes >
@@ -78,7 +78,7 @@ Status ReplyQueue::SendOrKeepLocked(Reply&& reply) {
 }
 
 uint64_t ReplyQueue::BytesOf(const Reply& reply) const {
-  uint64_t bytes = sizeof(Reply) + reply.envelope.size() + reply.stream.size();
+  uint64_t bytes = sizeof(Reply) + reply.envelope.span().size() + reply.stream.size();
   for (const Buffer& buffer : reply.buffers) {
     if (!connection_->pool()->Contains(buffer.data(), buffer.size())) bytes += buffer.size();
   }
@@ -105,10 +105,9 @@ void ReplyQueue::Flush() {
 bool ReplyQueue::Attempt(Reply& reply) {
   // The caller has given up and would drop it.
   if (reply.deadline.Passed()) return true;
-  const Status sent = connection_->Send({.envelope = AsBytes(reply.envelope),
-                                         .stream = reply.stream.span(),
-                                         .buffers = reply.buffers},
-                                        Deadline::Now());
+  const Status sent = connection_->Send(
+      {.envelope = reply.envelope.span(), .stream = reply.stream.span(), .buffers = reply.buffers},
+      Deadline::Now());
   switch (KindOf(sent)) {
     case ErrorKind::kDeadlineExceeded:
     case ErrorKind::kInterrupted:  // whoever waits is told of that

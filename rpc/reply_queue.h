@@ -9,12 +9,12 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <vector>
 
 #include "pannier/base/buffer.h"
 #include "pannier/base/deadline.h"
 #include "pannier/base/status.h"
+#include "pannier/rpc/envelope.h"
 #include "pannier/rpc/raw.h"
 #include "pannier/transport/connection.h"
 
@@ -35,7 +35,7 @@ class ReplyQueue {
   // waits: close the connection). A lost connection is no error here.
   Status SendResult(uint64_t call_id, RawResult result, Deadline deadline);
   // Likewise one value of a sequence. If it cannot be sent, ever, the call ends with the error that
-  // says why, and `failed` is called, under no lock but this queue's.
+  // says why, and `failed` is called, under no lock.
   Status SendItem(uint64_t call_id, RawResult item, Deadline deadline,
                   std::function<void()> failed);
   // Likewise an error reply, of `status`.
@@ -48,7 +48,7 @@ class ReplyQueue {
  private:
   struct Reply {
     uint64_t call_id;
-    std::string envelope = {};
+    EnvelopeBytes envelope;
     Buffer stream = {};
     std::vector<Buffer> buffers = {};
     Deadline deadline = Deadline::Never();  // the caller's

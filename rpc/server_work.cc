@@ -1,5 +1,7 @@
 #include "pannier/rpc/server_work.h"
 
+#include <iterator>
+
 namespace pannier::internal {
 
 void ServerWork::Park(std::weak_ptr<ServerCall> call) {
@@ -27,6 +29,11 @@ void ServerWork::LetReplyWait() {
 }
 
 void ServerWork::Push(Task task) {
+  if (own_thread_ && OnServingThread()) {
+    own_tasks_.push_back(std::move(task));
+    own_queued_.store(own_tasks_.size(), std::memory_order_relaxed);
+    return;
+  }
   {
     const std::lock_guard lock(mutex);
     if (!closed_) {
@@ -35,20 +42,21 @@ void ServerWork::Push(Task task) {
     }
   }
   // A task that was dropped is destroyed here, under no lock.
-  if (!own_thread_) {
-    pushed_.notify_one();
-  } else {
-    NudgeFromElsewhere();
-  }
+  own_thread_ ? Nudge() : pushed_.notify_one();
 }
 
 std::optional<ServerWork::Task> ServerWork::TryPop() {
-  if (!any_tasks_) return std::nullopt;
-  const std::lock_guard lock(mutex);
-  if (closed_ || tasks_.empty()) return std::nullopt;
-  std::optional<Task> task(std::move(tasks_.front()));
-  tasks_.pop_front();
-  any_tasks_ = !tasks_.empty();
+  if (any_tasks_) {  // from elsewhere: what waited goes on first
+    const std::lock_guard lock(mutex);
+    std::optional<Task> task(std::move(tasks_.front()));
+    tasks_.pop_front();
+    any_tasks_ = !tasks_.empty();
+    return task;
+  }
+  if (own_tasks_.empty()) return std::nullopt;
+  std::optional<Task> task(std::move(own_tasks_.front()));
+  own_tasks_.pop_front();
+  own_queued_.store(own_tasks_.size(), std::memory_order_relaxed);
   return task;
 }
 
@@ -75,12 +83,13 @@ void ServerWork::AwaitRunners() {
 
 size_t ServerWork::queued() {
   const std::lock_guard lock(mutex);
-  return tasks_.size();
+  return tasks_.size() + own_queued_.load(std::memory_order_relaxed);
 }
 
 std::deque<ServerWork::Task> ServerWork::Close() {
   const std::lock_guard lock(mutex);
   closed_ = true;
+  any_tasks_ = false;
   pushed_.notify_all();
   return std::exchange(tasks_, {});
 }
@@ -104,6 +113,12 @@ void ServerWork::Pump(Deadline deadline) {
 void ServerWork::Leave() {
   serving_ = std::thread::id();
   pump_ = nullptr;
+  const std::lock_guard lock(mutex);
+  tasks_.insert(tasks_.end(), std::make_move_iterator(own_tasks_.begin()),
+                std::make_move_iterator(own_tasks_.end()));
+  any_tasks_ = !tasks_.empty();
+  own_tasks_.clear();
+  own_queued_ = 0;
 }
 
 bool ServerWork::OnServingThread() const { return serving_ == std::this_thread::get_id(); }

@@ -76,7 +76,7 @@ class ServerWork {
 
   // ---- Tasks. Any thread; none under mutex.
   void Push(Task task);
-  // The first, if there is one.
+  // The next, if there is one. REQUIRES: OnServingThread().
   std::optional<Task> TryPop();
   // Gives tasks to `run`, waiting for them, until Close.
   void RunTasks(const std::function<void(Task)>& run);
@@ -126,9 +126,14 @@ class ServerWork {
   }
 
   const bool own_thread_;
+  // The serving thread's alone, between Enter and Leave: what it is to run itself. So most calls
+  // need no lock for the queue. The number is for queued.
+  std::deque<Task> own_tasks_;
+  std::atomic<size_t> own_queued_{0};
   std::condition_variable pushed_;
   std::deque<Task> tasks_;  // guarded by mutex
-  // Of tasks_. For a look without the lock: who pushes nudges afterwards (own_thread_).
+  // Of tasks_; goes with them. For a look without the lock: who pushes nudges afterwards
+  // (own_thread_).
   std::atomic<bool> any_tasks_{false};
   bool closed_ = false;  // guarded by mutex
   int runners_ = 0;      // guarded by mutex: threads in RunTasks

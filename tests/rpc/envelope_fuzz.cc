@@ -18,13 +18,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (envelope->kind() == EnvelopeKind::kError) {
     const auto failure = pannier::rpc::ParseFailure(envelope->rest, nullptr);
     if (!failure.ok()) return 0;
-    const std::string again = pannier::rpc::ErrorEnvelope(envelope->header.call_id, *failure);
-    if (again.size() > 65536 || !pannier::rpc::ParseEnvelope(pannier::AsBytes(again)).ok()) abort();
+    const auto again = pannier::rpc::ErrorEnvelope(envelope->header.call_id, *failure);
+    if (again.span().size() > 65536 || !pannier::rpc::ParseEnvelope(again.span()).ok()) abort();
   } else if (envelope->kind() == EnvelopeKind::kRequest) {
-    const std::string again =
+    const auto again =
         pannier::rpc::RequestEnvelope(envelope->header.call_id, envelope->method,
                                       envelope->header.flags, pannier::Deadline::Never());
-    if (pannier::rpc::ParseEnvelope(pannier::AsBytes(again))->method != envelope->method) abort();
+    if (pannier::rpc::ParseEnvelope(again.span())->method != envelope->method) abort();
   }
   return 0;
 }

@@ -12,9 +12,13 @@ using rpc::EnvelopeHeader;
 using rpc::EnvelopeKind;
 using ::testing::HasSubstr;
 
+std::string Bytes(const rpc::EnvelopeBytes& envelope) {
+  return std::string(AsText(envelope.span()));
+}
+
 TEST(Envelope, RequestRoundTrip) {
-  const std::string bytes =
-      rpc::RequestEnvelope(7, "scale", rpc::kFlagKeywords, Deadline::After(absl::Seconds(5)));
+  const std::string bytes = Bytes(
+      rpc::RequestEnvelope(7, "scale", rpc::kFlagKeywords, Deadline::After(absl::Seconds(5))));
   const auto parsed = rpc::ParseEnvelope(AsBytes(bytes));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_TRUE(parsed->known());
@@ -31,16 +35,16 @@ TEST(Envelope, RequestRoundTrip) {
 
 // The bytes that docs/wire_format.md states.
 TEST(Envelope, Layout) {
-  std::string bytes = rpc::RequestEnvelope(0x0102030405060708, "ab", 0, Deadline::Never());
+  std::string bytes = Bytes(rpc::RequestEnvelope(0x0102030405060708, "ab", 0, Deadline::Never()));
   ASSERT_EQ(bytes.size(), 42u);
   bytes.replace(24, 8, 8, '\0');  // the time it was sent
   const std::string expected =
       std::string("PNRC\x01\x00\x01\x00", 8) + std::string("\x08\x07\x06\x05\x04\x03\x02\x01", 8) +
       std::string(8, '\xff') + std::string(8, '\0') + std::string("\x02\x00\0\0\0\0\0\0ab", 10);
   EXPECT_EQ(bytes, expected);
-  EXPECT_EQ(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1).size(), 40u);
-  const std::string error = rpc::ErrorEnvelope(
-      1, {.kind = ErrorKind::kRemote, .module = "m", .qualname = "qq", .message = "mmm"});
+  EXPECT_EQ(Bytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1)).size(), 40u);
+  const std::string error = Bytes(rpc::ErrorEnvelope(
+      1, {.kind = ErrorKind::kRemote, .module = "m", .qualname = "qq", .message = "mmm"}));
   EXPECT_EQ(error.substr(40),
             std::string("\x06\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0", 20) + "mqqmmm");
 }
@@ -62,7 +66,7 @@ TEST(Envelope, DeadlineCountsTimeUnderWayOnOneHost) {
 }
 
 TEST(Envelope, TruncatedIsCorruptAtEveryLength) {
-  const std::string request = rpc::RequestEnvelope(7, "scale", 0, Deadline::Never());
+  const std::string request = Bytes(rpc::RequestEnvelope(7, "scale", 0, Deadline::Never()));
   for (size_t size = 0; size < request.size(); ++size) {
     EXPECT_EQ(KindOf(rpc::ParseEnvelope(AsBytes(request).first(size))), ErrorKind::kCorruptMessage)
         << size;
@@ -76,7 +80,7 @@ TEST(Envelope, TruncatedIsCorruptAtEveryLength) {
 }
 
 TEST(Envelope, LaterVersionsAreKnownForWhatTheyAre) {
-  std::string bytes = rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 9).substr(0, 16);
+  std::string bytes = Bytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 9)).substr(0, 16);
   bytes[4] = 2;
   const auto parsed = rpc::ParseEnvelope(AsBytes(bytes));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -92,7 +96,7 @@ TEST(Envelope, ErrorsAreCutToWhatAnEnvelopeHolds) {
   for (int i = 0; i < 40000; ++i) failure.message += "\xC3\xA9";  // é
   failure.message.insert(0, "x");
   failure.traceback = std::string(100000, 't') + "the cause";
-  const std::string bytes = rpc::ErrorEnvelope(1, failure);
+  const std::string bytes = Bytes(rpc::ErrorEnvelope(1, failure));
   EXPECT_LE(bytes.size(), 65536u);
   const auto parsed = rpc::ParseEnvelope(AsBytes(bytes));
   ASSERT_TRUE(parsed.ok());
@@ -155,8 +159,8 @@ TEST_P(StrangePeers, MalformedEnvelopeEndsThatConnectionAlone) {
   const auto client = Connect(server_->endpoint());
   for (const std::string& bad :
        {std::string(), std::string("short"), std::string(100, 'x'),
-        rpc::RequestEnvelope(3, "echo", 0, Deadline::Never()).substr(0, 42),
-        rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 3)}) {
+        Bytes(rpc::RequestEnvelope(3, "echo", 0, Deadline::Never())).substr(0, 42),
+        Bytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 3))}) {
     const auto connection = ConnectBare();
     const auto answer = Ask(*connection, bad);
     ASSERT_TRUE(answer.ok()) << answer.status();
@@ -169,7 +173,7 @@ TEST_P(StrangePeers, MalformedEnvelopeEndsThatConnectionAlone) {
 
 TEST_P(StrangePeers, UnknownVersionsKindsAndFlagsAreAnsweredAndTheConnectionGoesOn) {
   const auto connection = ConnectBare();
-  const std::string good = rpc::RequestEnvelope(3, "echo", 0, Deadline::Never());
+  const std::string good = Bytes(rpc::RequestEnvelope(3, "echo", 0, Deadline::Never()));
   std::string version = good, kind = good, flags = good;
   version[4] = 2;
   kind[6] = 77;
@@ -183,7 +187,8 @@ TEST_P(StrangePeers, UnknownVersionsKindsAndFlagsAreAnsweredAndTheConnectionGoes
   // A cancel of what does not run is passed over.
   ASSERT_TRUE(
       connection
-          ->Send({.envelope = AsBytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kCancel, 3))}, Soon())
+          ->Send({.envelope = AsBytes(Bytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kCancel, 3)))},
+                 Soon())
           .ok());
   ASSERT_TRUE(connection->Send({.envelope = AsBytes(good), .stream = AsBytes("s")}, Soon()).ok());
   const auto reply = connection->Receive(Soon());
@@ -217,15 +222,15 @@ class StrangeServers : public RpcTest {
 
 TEST_P(StrangeServers, MalformedAnswerEndsTheClient) {
   for (const std::string& bad :
-       {std::string("?"), rpc::RequestEnvelope(1, "m", 0, Deadline::Never()),
-        rpc::ErrorEnvelope(1, {}).substr(0, 45)}) {
+       {std::string("?"), Bytes(rpc::RequestEnvelope(1, "m", 0, Deadline::Never())),
+        Bytes(rpc::ErrorEnvelope(1, {})).substr(0, 45)}) {
     EXPECT_EQ(KindOf(AnswerWith(bad)), ErrorKind::kCorruptMessage);
     EXPECT_EQ(KindOf(status_), ErrorKind::kCorruptMessage);
   }
 }
 
 TEST_P(StrangeServers, AnswerOfALaterVersionFailsThatCall) {
-  std::string later = rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1);
+  std::string later = Bytes(rpc::PlainEnvelope(rpc::EnvelopeKind::kReply, 1));
   later[4] = 9;
   const auto failed = AnswerWith(later);
   EXPECT_EQ(KindOf(failed), ErrorKind::kCorruptMessage);
@@ -234,8 +239,8 @@ TEST_P(StrangeServers, AnswerOfALaterVersionFailsThatCall) {
 }
 
 TEST_P(StrangeServers, ErrorOfTheConnectionFailsAll) {
-  const auto failed = AnswerWith(rpc::ErrorEnvelope(
-      rpc::kNoCall, {.kind = ErrorKind::kCorruptMessage, .message = "you speak in tongues"}));
+  const auto failed = AnswerWith(Bytes(rpc::ErrorEnvelope(
+      rpc::kNoCall, {.kind = ErrorKind::kCorruptMessage, .message = "you speak in tongues"})));
   EXPECT_EQ(KindOf(failed), ErrorKind::kCorruptMessage);
   EXPECT_THAT(TextOf(failed), HasSubstr("in tongues"));
   EXPECT_FALSE(status_.ok());

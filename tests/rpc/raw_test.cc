@@ -553,8 +553,8 @@ TEST_P(RawCalls, APeerThatNeverTakesItsRepliesIsClosed) {
   const std::string big(1 << 20, 'b');
   Status sent;
   for (int i = 1; i < 200 && sent.ok(); ++i) {
-    const std::string envelope = rpc::RequestEnvelope(i, "echo", 0, Deadline::Never());
-    sent = (*bare)->Send({.envelope = AsBytes(envelope), .stream = AsBytes(big)}, Soon());
+    const rpc::EnvelopeBytes envelope = rpc::RequestEnvelope(i, "echo", 0, Deadline::Never());
+    sent = (*bare)->Send({.envelope = envelope.span(), .stream = AsBytes(big)}, Soon());
   }
   EXPECT_EQ(KindOf(sent), ErrorKind::kConnectionLost) << sent;
   const Deadline give_up = Soon();

@@ -110,6 +110,9 @@ class Hub : public std::enable_shared_from_this<Hub> {
   bool SpinOnLanes(Lock& lock, SpinTime::Clock::time_point until);
   // Until `done`, or nothing is there.
   void ReceiveFrames(absl::FunctionRef<bool()> done);
+  // Has the epoll tell of the socket. Until there is a lane, or who polls, it need not: see
+  // WaitBeside. Errors: kSystem.
+  Status WatchSocket();
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
   bool Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done);
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);
@@ -128,6 +131,7 @@ class Hub : public std::enable_shared_from_this<Hub> {
   UniqueFd wake_;   // eventfd
   UniqueFd timer_;  // timerfd, once exposed
   Deadline timer_due_ = Deadline::Never();
+  bool socket_watched_ = false;
   // Since ZeroMQ was last found empty it was used: what came may raise no event any more.
   bool socket_used_ = true;
   // Its monitor told of a disconnect, perhaps. As the socket, it tells of more only when it was

@@ -1,5 +1,6 @@
 // Doorbell: an eventfd by which one process wakes another. It stays readable from a ring until
-// it is silenced, so a wait may begin after the ring. Any thread; nothing here waits.
+// it is silenced, so a wait may begin after the ring; a wait for edges need not silence it. Any
+// thread; nothing here waits.
 #pragma once
 
 #include "pannier/base/status.h"

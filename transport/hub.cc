@@ -29,9 +29,9 @@ constexpr uint64_t kFullTurnEach = 64;
 
 enum FixedWatch : uint64_t { kZmq, kMonitor, kWake, kTimer, kFirstFree };
 
-Status AddToEpoll(int epoll, int fd, uint64_t number) {
+Status AddToEpoll(int epoll, int fd, uint64_t number, uint32_t how = EPOLLIN | EPOLLRDHUP) {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLRDHUP;
+  event.events = how;
   event.data.u64 = number;
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return SystemError(errno, "epoll_ctl");
   return absl::OkStatus();
@@ -311,8 +311,12 @@ ZmqSocket::Sent Hub::Send(const RoutingId& to, OutFrame& frame) {
 }
 
 uint64_t Hub::Watch(int fd, std::function<void()> on_event) {
+  return AddWatch(fd, EPOLLIN | EPOLLRDHUP, std::move(on_event));
+}
+
+uint64_t Hub::AddWatch(int fd, uint32_t events, std::function<void()> on_event) {
   const uint64_t number = next_watch_++;
-  if (!AddToEpoll(epoll_.get(), fd, number).ok()) return 0;
+  if (!AddToEpoll(epoll_.get(), fd, number, events).ok()) return 0;
   watches_.emplace(number, std::pair(fd, std::move(on_event)));
   return number;
 }
@@ -328,7 +332,9 @@ uint64_t Hub::AddLane(std::shared_ptr<LaneInbox> inbox, std::function<void()> on
   if (!WatchSocket().ok()) return 0;
   const int doorbell = inbox->doorbell().fd();
   const uint64_t number = lanes_.Add(std::move(inbox), std::move(on_records));
-  const uint64_t watch = Watch(doorbell, [this, number] { lanes_.Wake(number); });
+  // By its edges: each ring is told of once, so that the bell need not be read.
+  const uint64_t watch =
+      AddWatch(doorbell, EPOLLIN | EPOLLET, [this, number] { lanes_.Wake(number); });
   if (watch == 0) {
     lanes_.Remove(number);
     return 0;

@@ -113,6 +113,8 @@ class Hub : public std::enable_shared_from_this<Hub> {
   // Has the epoll tell of the socket. Until there is a lane, or who polls, it need not: see
   // WaitBeside. Errors: kSystem.
   Status WatchSocket();
+  // Watch, of these events of epoll.
+  uint64_t AddWatch(int fd, uint32_t events, std::function<void()> on_event);
   // Sleeps in epoll, the lock released, and serves what woke it. True if a signal did.
   bool Sleep(Lock& lock, Deadline until, absl::FunctionRef<bool()> done);
   void SleepAsFollower(Lock& lock, Deadline deadline, absl::FunctionRef<bool()> done);

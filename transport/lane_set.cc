@@ -40,26 +40,24 @@ bool LaneSet::Serve() {
   return any;
 }
 
-bool LaneSet::WakeUp(uint64_t number, Lane& lane) {
-  if (!std::exchange(lane.armed, false)) return false;
+void LaneSet::WakeUp(uint64_t number, Lane& lane) {
+  if (!std::exchange(lane.armed, false)) return;
   awake_.push_back(number);
   looked_at_is_old_ = true;
-  return !lane.inbox->reader().Disarm();
+  (void)lane.inbox->reader().Disarm();
 }
 
 void LaneSet::Wake(uint64_t number) {
   const auto lane = lanes_.find(number);
   if (lane == lanes_.end()) return;
-  // In any case: it may have been rung for what was seen before, or for nothing.
-  lane->second.inbox->doorbell().Silence();
-  (void)WakeUp(number, lane->second);
+  WakeUp(number, lane->second);  // it may have been rung for what was seen before, or for nothing
 }
 
 void LaneSet::WakeFew() {
   if (lanes_.size() > kFew || awake_.size() == lanes_.size()) return;
   for (auto& [number, lane] : lanes_) {
-    // A ring that is under way still comes to Wake, and costs a turn.
-    if (WakeUp(number, lane)) lane.inbox->doorbell().Silence();
+    // A ring that was, or is under way, still comes to Wake, and costs a turn.
+    WakeUp(number, lane);
   }
 }
 

@@ -3,7 +3,7 @@
 //
 // A lane is awake or armed. Awake: its reader is looked at in each turn, and its writer does
 // not ring. Armed: it was found empty after its bell was set, so nothing needs to be looked at
-// until the doorbell is readable.
+// until the doorbell is rung.
 //
 // All members need the hub's lock, and those that read from lanes (Serve, Spin, Arm, Wake) the
 // duty too: a lane has one reader at a time.
@@ -34,7 +34,7 @@ class LaneSet {
 
   // Calls on_records for each lane that is awake and has something; true if one had.
   bool Serve();
-  // The lane's doorbell is readable: from now on it is awake.
+  // The lane's doorbell was rung: from now on it is awake.
   void Wake(uint64_t number);
   // Wakes the lanes that a waiting thread had better look at: all, if they are few.
   void WakeFew();
@@ -50,8 +50,7 @@ class LaneSet {
     std::function<void()> on_records;
     bool armed = false;
   };
-  // True if it was armed and its writer took the bell: it rings, or did.
-  bool WakeUp(uint64_t number, Lane& lane);
+  void WakeUp(uint64_t number, Lane& lane);
 
   std::map<uint64_t, Lane> lanes_;
   std::vector<uint64_t> awake_;  // numbers

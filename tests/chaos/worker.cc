@@ -33,11 +33,19 @@ void OnSignal(int signal) {
   if (signal == SIGTERM) g_stage = static_cast<int>(Stage::kEnd);
 }
 
-size_t CountLines(const char* path) {
-  std::ifstream file(path);
-  size_t lines = 0;
-  for (std::string line; std::getline(file, line);) ++lines;
-  return lines;
+struct Mappings {
+  size_t all = 0;
+  size_t ours = 0;  // of the memory that processes share
+};
+
+Mappings CountMappings() {
+  std::ifstream file("/proc/self/maps");
+  Mappings count;
+  for (std::string line; std::getline(file, line);) {
+    ++count.all;
+    if (line.find("/memfd:pannier") != std::string::npos) ++count.ours;
+  }
+  return count;
 }
 
 size_t ResidentKib() {
@@ -100,7 +108,8 @@ void Worker::Drained() {
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     ++fds;
   }
-  Say(absl::StrCat("d ", fds, " ", CountLines("/proc/self/maps"), " ", ResidentKib()));
+  const Mappings mappings = CountMappings();
+  Say(absl::StrCat("d ", fds, " ", mappings.ours, " ", mappings.all, " ", ResidentKib()));
 }
 
 void Worker::AwaitHome() {

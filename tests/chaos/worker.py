@@ -87,9 +87,11 @@ class Worker:
             return
         self.next_count = time.monotonic() + 0.3
         with open("/proc/self/maps") as maps, open("/proc/self/statm") as statm:
-            count = len(maps.readlines())
+            lines = maps.readlines()
             resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
-        self.say(f"d {len(os.listdir('/proc/self/fd')) - 1} {count} {resident}")
+        ours = sum("/memfd:pannier" in line for line in lines)
+        descriptors = len(os.listdir("/proc/self/fd")) - 1
+        self.say(f"d {descriptors} {ours} {len(lines)} {resident}")
 
     def await_home(self):
         end = time.monotonic() + HOME_WITHIN

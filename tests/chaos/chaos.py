@@ -386,7 +386,7 @@ class Chaos:
 
     def compare(self, before, after):
         names = ["descriptors", "mappings of shared memory", "mappings", "KiB of memory"]
-        slack = [0, MAPS_SLACK, MAPS_SLACK, RESIDENT_SLACK_KIB]
+        slack = [0, 0, MAPS_SLACK, RESIDENT_SLACK_KIB]
         if self.options.sanitized:
             slack[2] = slack[3] = 1 << 40
         for process, was in before.items():

@@ -475,6 +475,9 @@ TEST_P(RawCalls, AForkedChildIsToldThatTheClientIsNotIts) {
   Begin();
   auto pending = client_->StartRaw("echo", {}, Soon());
   ASSERT_TRUE(pending.ok());
+  // The server's thread, which allocates, is done: an address sanitizer's allocator has locks that
+  // a fork may copy locked.
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const pid_t child = fork();
   if (child == 0) {
     const bool right = KindOf(client_->CallRaw("echo", {}, Soon())) == ErrorKind::kForked &&

@@ -48,6 +48,9 @@ class Dispatch:
         # Guarded by _lock.
         self.queue: collections.deque[Task] = collections.deque()
         self.in_flight = 0  # calls with workers
+        # Threads, by ident, that end the futures of calls which are not counted any more. Entered
+        # with the lock, left without: each of these is one step of the interpreter's.
+        self.ending: list[int] = []
 
     def add(self, task: Task) -> None:
         """A new call. Raises what Workers.check raises."""
@@ -164,11 +167,12 @@ class Dispatch:
                 worker.ready = False
             self._gave(worker, len(tasks))
             alone = worker.load == 0
-        if broken is not None:  # and what was pending has failed
-            failed, gone = WorkerDied(broken), False
+            if broken is not None:  # and what was pending has failed
+                failed, gone = WorkerDied(broken), False
+            if failed is not None and not gone:
+                self.ending.append(threading.get_ident())
         if failed is not None and not gone:
-            for task in tasks:
-                task.fail(failed)
+            self.fail_all([(task, failed) for task in tasks])
             self._workers.rest()
         elif alone and not gone:
             threading.Timer(_ROOM_SECONDS, self.feed).start()
@@ -213,19 +217,29 @@ class Dispatch:
             answers = sent.collect()
             self._gave(worker, len(answers))
             lost = self._end_of(sent) if sent.over else ()
-        if self.queue or self.in_flight > 1:
-            self.feed()
-        answers.reverse()
-        while answers:  # popped, so that nothing here keeps what a result holds
-            task, answer = answers.pop()
-            if isinstance(answer, BaseException):
-                task.fail(answer)
-            else:
-                task.finish(worker.client, *answer)
-            del task, answer
-        for task, error in lost:
-            task.fail(error)
+            self.ending.append(threading.get_ident())
+        try:
+            if self.queue or self.in_flight > 1:
+                self.feed()
+            answers.reverse()
+            while answers:  # popped, so that nothing here keeps what a result holds
+                task, answer = answers.pop()
+                if isinstance(answer, BaseException):
+                    task.fail(answer)
+                else:
+                    task.finish(worker.client, *answer)
+                del task, answer
+        finally:
+            self.fail_all(lost)
         self._workers.rest()
+
+    def fail_all(self, tasks: Sequence[tuple[Task, BaseException]]) -> None:
+        """REQUIRES: the thread is in `ending`, once for this; it leaves."""
+        try:
+            for task, error in tasks:
+                task.fail(error)
+        finally:
+            self.ending.remove(threading.get_ident())
 
     def _gave(self, worker: Worker, count: int) -> None:
         """So many calls are not with `worker` any more. With the lock."""

@@ -203,11 +203,11 @@ class Workers:
                 self.broken = why
             self._ended = True
             tasks = self.calls.take_waiting()
+            self.calls.ending.append(threading.get_ident())
             for worker in self.all:
                 if worker.process is not None:
                     worker.process.terminate()
-        for task in tasks:
-            task.fail(WorkerDied(why))
+        self.calls.fail_all([(task, WorkerDied(why)) for task in tasks])
 
     def retire(self, worker: Worker) -> None:
         """Tells a worker to end when it has answered. With the lock."""
@@ -225,25 +225,30 @@ class Workers:
     # ---- The end
 
     def shutdown(self, wait: bool = True, cancel: bool = False) -> None:
-        """Takes no more calls, and ends the workers after those there are."""
+        """Takes no more calls, and ends the workers after those there are. In a callback of one of
+        the futures it does not wait."""
         if self._pid != os.getpid():
             return  # the parent's; and its threads, which might hold the lock, are not here
         with self.lock:
             self._shut = True
         if cancel:
             self.calls.cancel()
-        if not wait:
+        # In a callback of a future it may be this thread that is to receive what it would wait for.
+        if not wait or threading.get_ident() in self.calls.ending:
             self.rest()
             return
         with self.lock:
             self._waiting += 1
             try:
-                self._changed.wait_for(lambda: not (self.calls.in_flight or self.calls.queue))
+                self._changed.wait_for(self._all_over)
                 self._ended = True
             finally:
                 self._waiting -= 1
                 self.rest()  # in case that this was cut short
         self._end()
+
+    def _all_over(self) -> bool:
+        return not (self.calls.in_flight or self.calls.queue or self.calls.ending)
 
     def rest(self) -> None:
         """Once the last call has ended: tells who waits for that, or ends the workers if nobody
@@ -251,7 +256,7 @@ class Workers:
         if not self._shut:  # whoever sets it looks afterwards whether calls are left
             return
         with self.lock:
-            if self.calls.in_flight or self.calls.queue:
+            if not self._all_over():
                 return
             self._changed.notify_all()
             if not self._ended and not self._waiting:

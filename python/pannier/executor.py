@@ -156,7 +156,8 @@ class Executor(_Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As of ProcessPoolExecutor: no more calls are taken, those that came are finished, or
-        cancelled where they have not begun; then the workers end."""
+        cancelled where they have not begun; then the workers end. In a callback of a future, where
+        that one raises RuntimeError, this one does not wait."""
         self._workers.shutdown(wait=wait, cancel=cancel_futures)
 
     def __repr__(self) -> str:

@@ -90,6 +90,20 @@ class Unloadable:
         return fail, ("loaded",)
 
 
+# Set where one of these is loaded, which takes half a second.
+loading = threading.Event()
+
+
+def load_slowly():
+    loading.set()
+    time.sleep(0.5)
+
+
+class SlowToLoad:
+    def __reduce__(self):
+        return load_slowly, ()
+
+
 class Refuses:
     def __reduce__(self):
         raise ValueError("will not be pickled")

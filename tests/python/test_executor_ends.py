@@ -79,6 +79,29 @@ def test_shutdown_that_cancels(method):
     assert wait(futures, 5).not_done == set()
 
 
+def test_shutdown_waits_for_a_result_that_is_being_unpickled():
+    far.loading.clear()
+    with pannier.Executor(1) as executor:
+        future = executor.submit(far.SlowToLoad)
+        waiting = threading.Thread(target=future.result)  # it receives, and unpickles
+        waiting.start()
+        assert far.loading.wait(60)
+        executor.shutdown()
+        assert future.done()
+    waiting.join(60)
+
+
+def test_shutdown_in_a_callback_does_not_wait():
+    executor = pannier.Executor(2)
+    pid = executor.submit(far.pid).result(60)
+    futures = [executor.submit(far.sleep, 0.2 * number, number) for number in range(3)]
+    futures[0].add_done_callback(lambda _: executor.shutdown())
+    assert [future.result(60) for future in futures] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    assert eventually(lambda: not alive(pid), 20)
+
+
 def test_a_dropped_executor(method):
     executor = pannier.Executor(1, start_method=method)
     pid = executor.submit(far.pid).result(60)

@@ -38,7 +38,7 @@ Status AddToEpoll(int epoll, int fd, uint64_t number, uint32_t how = EPOLLIN | E
 }
 
 // As epoll_wait, for one descriptor more, whose events have the number kZmq. Its wake-ups are
-// cheaper than through the epoll: by 3 us of the 28 of two small messages that ZeroMQ carries.
+// cheaper than through the epoll: by 3 us of the 28 of an echo between Python processes.
 int WaitBeside(int socket, int epoll, std::span<epoll_event> events, int millis) {
   std::array<pollfd, 2> sources = {pollfd{socket, POLLIN, 0}, pollfd{epoll, POLLIN, 0}};
   const int ready = poll(sources.data(), sources.size(), millis);

@@ -105,8 +105,9 @@ template <typename Call>
 auto Outbound::InSlices(const Patience& patience, Call call) -> decltype(call(Deadline::Now())) {
   // Who waits while he holds something may wait for himself, or for another who waits for him.
   if (!leases_.empty()) {
-    const absl::Duration slice = waited_in_vain_ ? absl::ZeroDuration() : kHoldingSlice;
-    auto result = call(Earlier(patience.deadline, Deadline::After(slice)));
+    auto result =
+        call(waited_in_vain_ ? Deadline::Now()
+                             : Earlier(patience.deadline, Deadline::After(kHoldingSlice)));
     waited_in_vain_ = waited_in_vain_ || KindOf(result.status()) == ErrorKind::kPoolExhausted;
     return result;
   }

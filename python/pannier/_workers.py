@@ -203,10 +203,10 @@ class Workers:
                 self.broken = why
             self._ended = True
             tasks = self.calls.take_waiting()
-            self.calls.ending.append(threading.get_ident())
             for worker in self.all:
                 if worker.process is not None:
                     worker.process.terminate()
+            self.calls.ending.append(threading.get_ident())
         self.calls.fail_all([(task, WorkerDied(why)) for task in tasks])
 
     def retire(self, worker: Worker) -> None:

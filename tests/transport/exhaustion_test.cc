@@ -202,11 +202,16 @@ TEST(NoMemory, ForAllBuffersOfAMessageDoesNotMakeItWaitForItself) {
   EXPECT_GT(pair.near->Stats().leased_bytes_sent, 0u);
 }
 
+// The near side may lend the far one so many leases.
+Pair PairOfFewLeases(const TempDir& dir, uint32_t leases) {
+  TransportOptions options;
+  options.pool = *Pool::Create({.quota = 64 << 20, .leases_per_peer = leases, .name = "few"});
+  return MakePair(dir.Endpoint("s"), options, {});
+}
+
 TEST(NoCredit, ForMostBuffersOfAMessageMakesItWaitOnce) {
   const TempDir dir;
-  TransportOptions options;
-  options.pool = *Pool::Create({.quota = 64 << 20, .leases_per_peer = 256, .name = "few"});
-  const Pair pair = MakePair(dir.Endpoint("s"), options, {});
+  const Pair pair = PairOfFewLeases(dir, 256);
   const std::vector<Buffer> buffers(250, Pattern(20'000, 1));
   ASSERT_TRUE(pair.near->Send({.buffers = buffers}, In(5)).ok());
   const auto kept = pair.far->Receive(In(5));
@@ -225,9 +230,7 @@ TEST(NoCredit, ForMostBuffersOfAMessageMakesItWaitOnce) {
 
 TEST(NoMemory, ForTwoSendersAtOnceDoesNotMakeThemWaitForEachOther) {
   const TempDir dir;
-  TransportOptions options;
-  options.pool = *Pool::Create({.quota = 64 << 20, .leases_per_peer = 64, .name = "few"});
-  const Pair pair = MakePair(dir.Endpoint("s"), options, {});
+  const Pair pair = PairOfFewLeases(dir, 64);
   const std::vector<Buffer> buffers(50, Pattern(20'000, 1));
   constexpr int kThreads = 3, kEach = 10;
   std::vector<std::thread> senders;
@@ -241,7 +244,7 @@ TEST(NoMemory, ForTwoSendersAtOnceDoesNotMakeThemWaitForEachOther) {
   }
   for (int i = 0; i < kThreads * kEach; ++i) EXPECT_TRUE(pair.far->Receive(In(10)).ok());
   for (std::thread& sender : senders) sender.join();
-  EXPECT_EQ(Leases(*options.pool), 0u);
+  EXPECT_EQ(Leases(*pair.near->pool()), 0u);
 }
 
 void Ignore(int) {}
